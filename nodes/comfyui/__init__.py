@@ -1,0 +1,36 @@
+"""The nodes as ComfyUI shows them: thin classes over the modules of :mod:`distillery.nodes`."""
+
+from __future__ import annotations
+
+from comfy_api.latest import ComfyExtension, io
+
+from .hires_result import HiResResult
+from .hires_tiles import HiResTiles
+from .load_image import LoadImageRecall
+from .load_models import LoadModels
+from .load_ultrasharp import LoadUltraSharp
+from .pad_image import PadImage
+from .parameters import Parameters
+from .save import SaveImageRecord
+from .sharpen import Sharpen
+from .upscale_2x import Upscale2x
+
+NODES: list[type[io.ComfyNode]] = [
+    LoadImageRecall,
+    Parameters,
+    LoadUltraSharp,
+    Upscale2x,
+    LoadModels,
+    HiResTiles,
+    PadImage,
+    HiResResult,
+    Sharpen,
+    SaveImageRecord,
+]
+
+
+class DistilleryExtension(ComfyExtension):
+    """What ComfyUI asks this pack for."""
+
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        return NODES

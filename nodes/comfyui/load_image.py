@@ -1,0 +1,76 @@
+"""Load Image + Recall."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import folder_paths
+from comfy_api.latest import io
+
+from ..errors import DistilleryError
+from ..pixels import load_pixels
+from ..recall import recall
+from .types import CATEGORY, GenerationLink
+
+
+class LoadImageRecall(io.ComfyNode):
+    """An image from the input folder, and how it was made."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        folder = folder_paths.get_input_directory()
+        files = sorted(f for f in os.listdir(folder) if os.path.isfile(os.path.join(folder, f)))
+        return io.Schema(
+            node_id="DistilleryLoadImage",
+            display_name="Load Image + Recall",
+            category=CATEGORY,
+            description="Loads an image and recalls from its metadata how it was made: prompts, seed, CFG, sampler, "
+            "checkpoint, VAE and LoRAs. Reads Distillery images, results of this pack and ComfyUI images.",
+            search_aliases=["recall", "metadata", "distillery", "load image with prompt"],
+            inputs=[
+                io.Combo.Input(
+                    "image",
+                    options=folder_paths.filter_files_content_types(files, ["image"]),
+                    upload=io.UploadType.image,
+                    image_folder=io.FolderType.input,
+                    tooltip="The image to upscale. Use the original file: copies made by chat programs and "
+                    "converters have usually lost the metadata.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output("image", tooltip="The image without its alpha channel, upright (EXIF is applied)."),
+                io.Mask.Output("mask", tooltip="1 where the image is transparent, 0 where it is opaque."),
+                GenerationLink.Output(
+                    "generation", display_name="generation", tooltip="What the image says of how it was made."
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, image: str) -> io.NodeOutput:
+        path = folder_paths.get_annotated_filepath(image)
+        pixels, mask = load_pixels(path)
+        return io.NodeOutput(pixels, mask, recall(Path(path)))
+
+    @classmethod
+    def fingerprint_inputs(cls, image: str) -> str:
+        with open(folder_paths.get_annotated_filepath(image), "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(file)
+
+    @classmethod
+    def validate_inputs(cls, image: str = "") -> bool | str:
+        # Replaces ComfyUI's own check, which would refuse "name.png [temp]" and files uploaded since.
+        try:
+            exists = folder_paths.exists_annotated_filepath(image)
+        except (ValueError, DistilleryError):
+            exists = False
+        return True if exists else f'there is no image "{image}" in the input folder: upload it or choose another'
+
+
+def _digest(file) -> str:  # type: ignore[no-untyped-def]
+    digest = hashlib.sha256()
+    for block in iter(lambda: file.read(1 << 20), b""):
+        digest.update(block)
+    return digest.hexdigest()

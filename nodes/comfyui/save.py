@@ -1,0 +1,96 @@
+"""Save Image + Record."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import folder_paths
+import torch
+from comfy.cli_args import args
+from comfy_api.latest import io
+from PIL.PngImagePlugin import PngInfo
+
+from ..generation import Generation
+from ..pixels import tensors_to_image
+from ..record import RECORD_KEY, record_for
+from ..upscalers import UpscalerInfo
+from .types import CATEGORY, GenerationLink, UpscalerInfoLink
+
+COMPRESS_LEVEL = 4
+
+
+class SaveImageRecord(io.ComfyNode):
+    """PNG with the workflow and the record of the generation as used."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DistillerySave",
+            display_name="Save Image + Record",
+            category=CATEGORY,
+            description="Saves PNG files with the workflow, so that they can be dragged back into the editor, and "
+            "with a record of the generation, so that they can be upscaled again.",
+            search_aliases=["save image", "distillery"],
+            inputs=[
+                io.Image.Input("images", tooltip="The images to save."),
+                GenerationLink.Input("generation", tooltip="The generation as it was used."),
+                io.String.Input(
+                    "filename_prefix",
+                    default="distillery/upscale",
+                    tooltip="Where to save in the output folder. Placeholders such as %date:yyyy-MM-dd% work.",
+                ),
+                io.Mask.Input("mask", optional=True, tooltip="Transparency; saved as an alpha channel unless it is 0."),
+                UpscalerInfoLink.Input("upscaler_info", optional=True, tooltip="Which upscale model was used."),
+            ],
+            outputs=[],
+            hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        images: torch.Tensor,
+        generation: Generation,
+        filename_prefix: str,
+        mask: torch.Tensor | None = None,
+        upscaler_info: UpscalerInfo | None = None,
+    ) -> io.NodeOutput:
+        record = record_for(generation, upscaler_info)
+        info = _png_info(cls.hidden.prompt, cls.hidden.extra_pnginfo, record)
+        height, width = images.shape[1:3]
+        folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(
+            filename_prefix, folder_paths.get_output_directory(), width, height
+        )
+        saved = []
+        for i, image in enumerate(images):
+            transparency = None if mask is None else mask[min(i, len(mask) - 1)]
+            file = f"{name.replace('%batch_num%', str(i))}_{counter + i:05}_.png"
+            _write(os.path.join(folder, file), tensors_to_image(image, transparency), info)
+            saved.append({"filename": file, "subfolder": subfolder, "type": "output"})
+        return io.NodeOutput(ui={"images": saved, RECORD_KEY: [record]})
+
+
+def _png_info(prompt, extra_pnginfo, record: str) -> PngInfo | None:  # type: ignore[no-untyped-def]
+    if args.disable_metadata:
+        return None
+    info = PngInfo()
+    if prompt is not None:
+        info.add_text("prompt", json.dumps(prompt))
+    for key, value in (extra_pnginfo or {}).items():
+        info.add_text(key, json.dumps(value))
+    # iTXt: prompts are in any language, and tEXt holds Latin-1 only.
+    info.add_itxt(RECORD_KEY, record)
+    return info
+
+
+def _write(path: str, image, info: PngInfo | None) -> None:  # type: ignore[no-untyped-def]
+    """Write whole or not at all: a full disk leaves no half of a file under the final name."""
+    part = f"{path}.{os.getpid()}.part"
+    try:
+        image.save(part, format="PNG", pnginfo=info, compress_level=COMPRESS_LEVEL)
+        os.replace(part, path)
+    finally:
+        if os.path.exists(part):
+            os.remove(part)

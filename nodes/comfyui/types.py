@@ -1,0 +1,16 @@
+"""The link types that only this pack's nodes exchange."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+CATEGORY = "Distillery"
+
+GenerationLink = io.Custom("DISTILLERY_GENERATION")
+"""A :class:`..generation.Generation`."""
+
+SettingsLink = io.Custom("DISTILLERY_SETTINGS")
+"""A :class:`..settings.Settings`: the generation as it will be used, and how."""
+
+UpscalerInfoLink = io.Custom("DISTILLERY_UPSCALER_INFO")
+"""A :class:`..upscalers.UpscalerInfo`."""

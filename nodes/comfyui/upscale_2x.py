@@ -1,0 +1,70 @@
+"""Upscale 2x."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import comfy.model_management as mm
+import comfy.utils
+import torch
+from comfy_api.latest import io
+
+from ..precision import fast_dtype
+from ..upscale import TILE, network_memory, upscale_2x, upscale_mask_2x
+from .types import CATEGORY
+
+
+class Upscale2x(io.ComfyNode):
+    """An upscale model of any scale, brought to exactly 2x."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DistilleryUpscale2x",
+            display_name="Upscale 2x",
+            category=CATEGORY,
+            description="Enlarges images with an upscale model and brings them to exactly twice their width and "
+            "height, tile by tile, so that a 4x model never makes a 4x canvas.",
+            search_aliases=["upscale", "enlarge", "2x", "esrgan"],
+            inputs=[
+                io.UpscaleModel.Input("upscale_model", tooltip="A single-image upscale model of any scale."),
+                io.Image.Input("image", tooltip="Images of any size; grey and RGBA too (alpha is enlarged and kept)."),
+                io.Mask.Input("mask", optional=True, tooltip="Transparency, enlarged with the image."),
+            ],
+            outputs=[io.Image.Output("image"), io.Mask.Output("mask")],
+        )
+
+    @classmethod
+    def execute(cls, upscale_model: Any, image: torch.Tensor, mask: torch.Tensor | None = None) -> io.NodeOutput:
+        device = upscale_model.patcher.load_device
+        tile = TILE
+        while True:
+            mm.load_models_gpu([upscale_model.patcher], memory_required=network_memory(tile, upscale_model.scale))
+            try:
+                out = _run(upscale_model, image, tile, device)
+                break
+            except Exception as error:
+                mm.raise_non_oom(error)
+                tile //= 2
+                if tile < 64:
+                    raise
+            mm.soft_empty_cache()
+        height, width = image.shape[1:3]
+        if mask is None or tuple(mask.shape[-2:]) != (height, width):
+            # ComfyUI's Load Image gives a 64x64 mask of zeros where an image has no alpha.
+            mask = torch.zeros(1, height, width)
+        return io.NodeOutput(out.to(mm.intermediate_device()), upscale_mask_2x(mask))
+
+
+def _run(upscale_model: Any, image: torch.Tensor, tile: int, device: torch.device) -> torch.Tensor:
+    bar = None
+
+    def on_tile(done: int, total: int) -> None:
+        nonlocal bar
+        mm.throw_exception_if_processing_interrupted()
+        if bar is None:
+            bar = comfy.utils.ProgressBar(total)
+        bar.update_absolute(done, total)
+
+    half = fast_dtype(device) if getattr(upscale_model, "supports_bfloat16", False) else None
+    return upscale_2x(image, upscale_model, upscale_model.scale, tile=tile, device=device, half=half, on_tile=on_tile)

@@ -1,0 +1,207 @@
+"""How an image was made: the one representation that node, driver and bot share."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+MAX_SEED = 2**64 - 1
+
+
+@dataclass(frozen=True)
+class Lora:
+    """One LoRA of the chain, in the order in which it is applied."""
+
+    name: str
+    """File name as the image gives it, possibly with folders."""
+    strength_model: float = 1.0
+    strength_clip: float = 1.0
+
+
+@dataclass(frozen=True)
+class HiRes:
+    """The second, high resolution pass that made the image. ``None``: the image does not say."""
+
+    steps: int | None = None
+    """Sampling steps, all of them run."""
+    denoise: float | None = None
+    """0 … 1."""
+    tile: int | None = None
+    """Tile side in pixels."""
+    scale: float | None = None
+    """Enlargement over the first pass."""
+    upscaler: str | None = None
+    """File name of the upscale model."""
+
+
+@dataclass(frozen=True)
+class Generation:
+    """What is known of how an image was made. A field is ``None`` where the image does not tell.
+
+    Nothing here is a default posing as a recalled value: defaults come in with
+    :func:`.settings.settings_for`, and ``fields`` says where each recalled value came from.
+    """
+
+    origin: str = "none"
+    """Name of the format that was read (see :mod:`.recall`); ``none`` without generation data."""
+    positive: str | None = None
+    negative: str | None = None
+    seed: int | None = None
+    """0 … 2^64-1."""
+    cfg: float | None = None
+    steps: int | None = None
+    """Steps of the first pass that were run, counted as KSampler counts them."""
+    sampler: str | None = None
+    """ComfyUI's name of the sampler, such as ``uni_pc``."""
+    scheduler: str | None = None
+    """ComfyUI's name of the scheduler, such as ``karras``."""
+    denoise: float | None = None
+    """Denoise of the first pass: 1 from an empty latent, less from an image."""
+    checkpoint: str | None = None
+    vae: str | None = None
+    """``None``: the checkpoint's own."""
+    loras: tuple[Lora, ...] = ()
+    clip_skip: int | None = None
+    """1 is the last layer of the text encoder; ComfyUI's ``stop_at_clip_layer`` is its negative."""
+    width: int | None = None
+    """Width of the first pass in pixels, as the image records it."""
+    height: int | None = None
+    hires: HiRes = HiRes()
+    family: str | None = None
+    """``sd15`` or ``sdxl`` where the image says so."""
+    sharpen: float | None = None
+    """Sharpening that the image has already had, 0 … 1."""
+    fields: Mapping[str, str] = field(default_factory=dict)
+    """Where each recalled field came from: field name to a place in the file."""
+    warnings: tuple[str, ...] = ()
+    carried: Mapping[str, Any] = field(default_factory=dict)
+    """What else the image carries, for ``checkmetadata`` to show. Never used for upscaling."""
+
+    @property
+    def empty(self) -> bool:
+        """True where the image carried nothing that this project can use."""
+        return self.origin == "none"
+
+    def warn(self, *messages: str) -> Generation:
+        """Return a copy with the messages added, each at most once."""
+        new = tuple(m for m in dict.fromkeys(messages) if m not in self.warnings)
+        return replace(self, warnings=self.warnings + new) if new else self
+
+
+_HIRES_KEYS = tuple(f.name for f in fields(HiRes))
+_LORA_KEYS = tuple(f.name for f in fields(Lora))
+_RECORD_KEYS = tuple(f.name for f in fields(Generation) if f.name not in ("loras", "hires", "carried"))
+
+
+def to_dict(generation: Generation, carried: bool = True) -> dict[str, Any]:
+    """The generation as JSON-ready data, with the keys that ``checkmetadata --json`` documents."""
+    data: dict[str, Any] = {}
+    for f in fields(Generation):
+        value = getattr(generation, f.name)
+        if f.name == "loras":
+            value = [{k: getattr(lora, k) for k in _LORA_KEYS} for lora in value]
+        elif f.name == "hires":
+            value = {k: getattr(value, k) for k in _HIRES_KEYS if getattr(value, k) is not None}
+        elif f.name in ("fields", "carried"):
+            value = dict(value)
+        elif f.name == "warnings":
+            value = list(value)
+        data[f.name] = value
+    if not carried:
+        del data["carried"]
+    return data
+
+
+def to_json(generation: Generation) -> str:
+    """The generation as one JSON text, as it is stored in an image (without ``carried``)."""
+    return json.dumps(to_dict(generation, carried=False), ensure_ascii=False, allow_nan=False)
+
+
+def from_dict(data: Any) -> Generation:
+    """Read what :func:`to_dict` wrote.
+
+    The data may come from a stranger's file: a value of the wrong type or out of range is dropped and
+    named in ``warnings``, never trusted.
+    """
+    if not isinstance(data, Mapping):
+        raise ValueError(f"a generation is a JSON object, not {type(data).__name__}")
+    dropped: list[str] = []
+
+    def take(source: Mapping[str, Any], key: str, kind: str, where: str = "") -> Any:
+        value = source.get(key)
+        if value is None:
+            return None
+        checked = _CHECKS[kind](value)
+        if checked is None:
+            dropped.append(where + key)
+        return checked
+
+    values: dict[str, Any] = {
+        key: take(data, key, kind)
+        for key, kind in {
+            "origin": "text", "positive": "text", "negative": "text", "seed": "seed", "cfg": "number",
+            "steps": "count", "sampler": "text", "scheduler": "text", "denoise": "unit",
+            "checkpoint": "text", "vae": "text", "clip_skip": "count", "width": "count",
+            "height": "count", "family": "text", "sharpen": "unit",
+        }.items()
+    }  # fmt: skip
+    values["origin"] = values["origin"] or "none"
+
+    loras = []
+    for i, entry in enumerate(data.get("loras") or ()) if isinstance(data.get("loras"), list) else ():
+        if isinstance(entry, Mapping) and isinstance(entry.get("name"), str):
+            model = take(entry, "strength_model", "number", f"loras[{i}].")
+            clip = take(entry, "strength_clip", "number", f"loras[{i}].")
+            loras.append(Lora(entry["name"], 1.0 if model is None else model, 1.0 if clip is None else clip))
+        else:
+            dropped.append(f"loras[{i}]")
+    values["loras"] = tuple(loras)
+
+    hires = data.get("hires")
+    if isinstance(hires, Mapping):
+        kinds = {"steps": "count", "denoise": "unit", "tile": "count", "scale": "number", "upscaler": "text"}
+        values["hires"] = HiRes(**{k: take(hires, k, kind, "hires.") for k, kind in kinds.items()})
+
+    where = data.get("fields")
+    values["fields"] = {str(k): str(v) for k, v in where.items()} if isinstance(where, Mapping) else {}
+    warnings = data.get("warnings")
+    values["warnings"] = tuple(w for w in warnings if isinstance(w, str)) if isinstance(warnings, list) else ()
+    generation = Generation(**values)
+    return generation.warn(*(f"the recorded {name} is not usable and was left out" for name in dropped))
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _unit(value: Any) -> float | None:
+    number = _number(value)
+    return number if number is not None and 0 <= number <= 1 else None
+
+
+def _integer(value: Any, low: int, high: int) -> int | None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        return None
+    return value if low <= value <= high else None
+
+
+_CHECKS = {
+    "text": _text,
+    "number": _number,
+    "unit": _unit,
+    "count": lambda value: _integer(value, 1, 1_000_000),
+    "seed": lambda value: _integer(value, 0, MAX_SEED),
+}

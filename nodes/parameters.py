@@ -1,0 +1,90 @@
+"""The one table of `/upscale`'s parameters and of the standing defaults.
+
+The command parser, the nodes, the driver's ``--help`` and the documentation all read it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from .generation import MAX_SEED
+
+NEGATIVE_SUFFIX = "nsfw, worst quality, deformed, low quality, bad"
+"""What Distillery puts behind every negative prompt. ``--neg`` replaces the user's part before it."""
+
+HIRES_STEPS = 15
+CFG = 6.0
+OVERLAP = 128
+"""Overlap of neighbouring HiRes tiles in pixels."""
+
+SAMPLING = {"sd15": ("uni_pc", "karras"), "sdxl": ("euler_ancestral", "karras")}
+"""Sampler and scheduler by model family, for images that do not name them."""
+TILE = {"sd15": 768, "sdxl": 1024}
+"""Side of a HiRes tile in pixels by model family."""
+DEFAULT_FAMILY = "sd15"
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One ``--name value`` of the command line."""
+
+    name: str
+    kind: Literal["text", "int", "float", "choice"]
+    meaning: str
+    field: str
+    """Attribute of :class:`.command.Command` that holds the value."""
+    aliases: tuple[str, ...] = ()
+    default: str = "the image's own"
+    """In words, for help texts."""
+    minimum: float | None = None
+    maximum: float | None = None
+    choices: tuple[str, ...] = ()
+    advised: tuple[float, float] | None = None
+    """Outside this range the value is accepted with ``advice`` as a warning."""
+    advice: str = ""
+    original: bool = True
+    """False for what this project adds to Distillery's own parameters."""
+
+    @property
+    def accepts(self) -> str:
+        """The accepted values in words."""
+        if self.kind == "text":
+            return "text up to the next --parameter"
+        if self.kind == "choice":
+            return " or ".join(self.choices)
+        number = "a whole number" if self.kind == "int" else "a number"
+        high = "2^64-1" if self.maximum == MAX_SEED else f"{self.maximum:g}"
+        return f"{number} from {self.minimum:g} to {high}"
+
+
+POWER = 0.3
+SHARPEN = 0.3
+
+PARAMETERS: tuple[Parameter, ...] = (
+    Parameter("neg", "text", "negative prompt", "negative", aliases=("negative_prompt",)),
+    Parameter("seed", "int", "noise seed", "seed", minimum=0, maximum=MAX_SEED),
+    Parameter(
+        "cfg", "float", "classifier-free guidance", "cfg", minimum=1, maximum=30,
+        default=f"the image's own ({CFG:g} where it has none)",
+        advised=(3, 12), advice="the useful range is 3 to 12",
+    ),
+    Parameter(
+        "power", "float", "denoise strength of the HiRes pass; 0 skips it", "power", minimum=0, maximum=1,
+        default=f"{POWER:g}", advised=(0, 0.5), advice="above 0.5 expect hallucinations",
+    ),
+    Parameter(
+        "sharpen", "float", "sharpening; 0 skips it", "sharpen", minimum=0, maximum=1, default=f"{SHARPEN:g}",
+    ),
+    Parameter("prompt", "text", "positive prompt", "prompt", aliases=("positive_prompt",), original=False),
+    Parameter(
+        "model", "text", "checkpoint to use instead of the image's own", "model",
+        aliases=("checkpoint",), original=False,
+    ),
+    Parameter(
+        "missing_lora", "choice", "what to do when a LoRA of the image is not installed", "missing_lora",
+        default="what the Load Models node says (error)", choices=("error", "skip"), original=False,
+    ),
+)  # fmt: skip
+
+BY_NAME: dict[str, Parameter] = {name: p for p in PARAMETERS for name in (p.name, *p.aliases)}

@@ -10,7 +10,7 @@ import torch
 from comfy_api.latest import io
 
 from ..precision import fast_dtype
-from ..upscale import TILE, network_memory, upscale_2x, upscale_mask_2x
+from ..upscale import TILE, network_memory, upscale_2x, upscale_plane_2x
 from .types import CATEGORY
 
 
@@ -53,7 +53,7 @@ class Upscale2x(io.ComfyNode):
         if mask is None or tuple(mask.shape[-2:]) != (height, width):
             # ComfyUI's Load Image gives a 64x64 mask of zeros where an image has no alpha.
             mask = torch.zeros(1, height, width)
-        return io.NodeOutput(out.to(mm.intermediate_device()), upscale_mask_2x(mask))
+        return io.NodeOutput(out.to(mm.intermediate_device()), upscale_plane_2x(mask))
 
 
 def _run(upscale_model: Any, image: torch.Tensor, tile: int, device: torch.device) -> torch.Tensor:

@@ -77,7 +77,9 @@ def _checkpoint(generation: Generation, installed: Installed, fallback: str, war
     wanted = generation.checkpoint
     found = None
     if wanted:
-        found = MINI_NAME if match_name(wanted, [MINI_NAME]) else match_name(wanted, installed.checkpoints)
+        if match_name(wanted, [MINI_NAME]):
+            return MINI_NAME  # by its own name, installed or yet to be assembled
+        found = match_name(wanted, installed.checkpoints)
         base = without_inpainting(wanted)
         if base is not None or (found and installed.is_inpainting(found)):
             # An inpainting model has mask channels that a HiRes pass does not feed.

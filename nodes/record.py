@@ -16,7 +16,11 @@ RECORD_VERSION = 1
 def record_for(generation: Generation, upscaler: UpscalerInfo | None = None) -> str:
     """The record as JSON text: ``{"version": 1, "generation": {…}}``."""
     if upscaler is not None:
-        generation = replace(generation, hires=replace(generation.hires, upscaler=upscaler.name))
+        generation = replace(
+            generation,
+            hires=replace(generation.hires, upscaler=upscaler.name),
+            fields={**generation.fields, "hires.upscaler": "this upscale"},
+        )
         if upscaler.notice:
             generation = generation.warn(upscaler.notice)
     data = {"version": RECORD_VERSION, "generation": to_dict(generation, carried=False)}

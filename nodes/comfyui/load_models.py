@@ -12,7 +12,6 @@ from comfy_execution.graph_utils import GraphBuilder
 from ..families import inspect_checkpoint
 from ..mini import MINI_NAME, ensure_mini
 from ..model_plan import BUILT_IN, NO_FALLBACK, Installed, ModelPlan, plan_models
-from ..names import match_name
 from ..settings import Settings
 from .types import CATEGORY, GenerationLink, SettingsLink
 
@@ -59,7 +58,7 @@ class LoadModels(io.ComfyNode):
     def execute(cls, settings: Settings, fallback_checkpoint: str, missing_lora: str) -> io.NodeOutput:
         policy = settings.missing_lora or missing_lora
         plan = plan_models(settings.generation, _installed(), fallback_checkpoint, policy)
-        if plan.checkpoint == MINI_NAME and not match_name(MINI_NAME, folder_paths.get_filename_list("checkpoints")):
+        if plan.checkpoint == MINI_NAME:
             ensure_mini(Path(folder_paths.get_folder_paths("checkpoints")[0]))
         return _expand(plan)
 

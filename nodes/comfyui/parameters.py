@@ -43,8 +43,9 @@ class Parameters(io.ComfyNode):
                 io.Int.Output("seed", tooltip="Noise seed."),
                 io.Int.Output("steps", tooltip="Steps of the HiRes pass."),
                 io.Float.Output("cfg", tooltip="Classifier-free guidance."),
-                io.Combo.Output("sampler_name", options=comfy.samplers.KSampler.SAMPLERS, tooltip="Sampler."),
-                io.Combo.Output("scheduler", options=comfy.samplers.KSampler.SCHEDULERS, tooltip="Scheduler."),
+                # Any type: KSampler's inputs are typed by their list of choices, which no V3 output can name.
+                io.AnyType.Output("sampler_name", display_name="sampler_name", tooltip="Sampler."),
+                io.AnyType.Output("scheduler", display_name="scheduler", tooltip="Scheduler."),
                 io.Float.Output("denoise", tooltip="Denoise of the HiRes pass: --power."),
                 io.Float.Output("sharpen", tooltip="Strength of the sharpening."),
                 SettingsLink.Output("settings", tooltip="All of it, for Load Models and HiRes Result."),

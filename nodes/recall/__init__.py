@@ -1,0 +1,76 @@
+"""Recalling from an image how it was made.
+
+An image file is opened in :mod:`.containers`, which gives its texts by keyword. The formats of
+:data:`FORMATS` are asked in turn; each is one module with ``read(chunks) -> Generation | None``, where
+``None`` says that the texts are not of that format. A new format is a new module and a line below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from ..generation import Generation
+from . import comfyui_graph, distillery_new, distillery_old, own
+from .chunks import TextChunks
+from .containers import Source, read_contents
+from .errors import RecallError
+from .sizes import check_size
+
+
+class Format(Protocol):
+    """A module that reads one format."""
+
+    ORIGIN: str
+    """Name of the format, the ``origin`` of its generations."""
+
+    def read(self, chunks: TextChunks) -> Generation | None:
+        """The generation, or ``None`` where the texts are not of this format.
+
+        One whose ``origin`` is ``none`` says that they are, but hold nothing to upscale with. Raises nothing
+        for whatever the texts hold: what is wrong with them goes into ``warnings`` or ``chunks.problems``.
+        """
+
+
+FORMATS: tuple[Format, ...] = (
+    own,  # first: an image of this pack also holds the graph of the upscale, which is not how it was made
+    distillery_new,
+    distillery_old,
+    comfyui_graph,
+)
+"""In the order in which they are asked; the first that finds generation data is taken."""
+
+
+def recall(source: Source) -> Generation:
+    """Read from an image how it was made.
+
+    source: a path, the bytes of a file, or a binary file.
+    An image without generation data gives one with the origin ``none``; its warnings say why.
+    Raises RecallError for a file that is not there or is no image.
+    """
+    contents = read_contents(source)
+    generation = recall_text(contents.texts)
+    return check_size(generation, *contents.size).warn(*contents.warnings)
+
+
+def recall_text(chunks: Mapping[str, str]) -> Generation:
+    """Read from the texts of an image, by keyword, how it was made. Raises nothing."""
+    texts = TextChunks(chunks)
+    warnings: list[str] = []
+    for form in FORMATS:
+        try:
+            generation = form.read(texts)
+        except RecursionError:
+            warnings.append(f"the {form.ORIGIN} data are nested too deeply to be read")
+            continue
+        if generation is not None:
+            if not generation.empty:
+                return generation.warn(*texts.problems)
+            warnings += generation.warnings
+    if texts and not warnings and not texts.problems:
+        names = ", ".join(f'"{key[:30]}"' for key in list(texts)[:8])
+        warnings.append(f"no generation data that can be read here is in the texts of this file ({names})")
+    return Generation().warn(*texts.problems, *warnings)
+
+
+__all__ = ["FORMATS", "Format", "Generation", "RecallError", "recall", "recall_text"]

@@ -1,0 +1,85 @@
+"""The texts of an image file, and the JSON in them, as far as a stranger's file can be trusted."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+MAX_JSON_CHARACTERS = 16 * 2**20
+MAX_JSON_DEPTH = 64
+MAX_INTEGER_DIGITS = 40
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+class TextChunks(Mapping[str, str]):
+    """The texts of an image by keyword (read-only), with their JSON parsed at most once.
+
+    ``problems`` fills with what was wrong with the texts that a format asked for.
+    """
+
+    def __init__(self, texts: Mapping[str, str]) -> None:
+        self._texts = {k: str(v) for k, v in texts.items() if isinstance(k, str) and isinstance(v, str)}
+        self._parsed: dict[str, Any] = {}
+        self.problems: list[str] = []
+
+    def __getitem__(self, key: str) -> str:
+        return self._texts[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._texts)
+
+    def __len__(self) -> int:
+        return len(self._texts)
+
+    def json(self, key: str) -> Any:
+        """The JSON value of a text; ``None`` where there is no such text or it is not usable JSON."""
+        if key not in self._texts:
+            return None
+        if key not in self._parsed:
+            try:
+                self._parsed[key] = load_json(self._texts[key])
+            except ValueError as error:
+                self._parsed[key] = None
+                self.problems.append(f"this file has a {key} chunk which is not valid JSON ({error})")
+        return self._parsed[key]
+
+    def json_object(self, key: str) -> dict[str, Any] | None:
+        """The JSON object of a text; ``None`` where it is anything else."""
+        value = self.json(key)
+        return value if isinstance(value, dict) else None
+
+
+def load_json(text: str) -> Any:
+    """Parse JSON within bounds. NaN and Infinity are let through: ComfyUI writes them.
+
+    Halves of surrogate pairs become U+FFFD, so that every string can be written as UTF-8 again.
+    Raises ValueError with a reason in words.
+    """
+    if len(text) > MAX_JSON_CHARACTERS:
+        raise ValueError(f"{len(text)} characters; at most {MAX_JSON_CHARACTERS} are read")
+    try:
+        return _clean(json.loads(text, parse_int=_integer), MAX_JSON_DEPTH)
+    except RecursionError:
+        raise ValueError(f"nested deeper than {MAX_JSON_DEPTH} levels") from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{error.msg} at character {error.pos}") from None
+
+
+def _integer(digits: str) -> int | float:
+    # int() of very many digits is slow, and refused by newer Pythons.
+    return int(digits) if len(digits) <= MAX_INTEGER_DIGITS else float(digits)
+
+
+def _clean(value: Any, depth: int) -> Any:
+    if isinstance(value, str):
+        return _SURROGATE.sub("\ufffd", value)
+    if isinstance(value, dict | list) and depth == 0:
+        raise ValueError(f"nested deeper than {MAX_JSON_DEPTH} levels")
+    if isinstance(value, dict):
+        return {_SURROGATE.sub("\ufffd", key): _clean(item, depth - 1) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_clean(item, depth - 1) for item in value]
+    return value

@@ -1,0 +1,69 @@
+"""A generation as rows of text, for whoever shows it: driver, bot, node."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ..generation import Generation
+
+FIELDS = (
+    "origin", "positive", "negative", "seed", "cfg", "steps", "sampler", "scheduler", "denoise", "checkpoint", "vae",
+    "loras", "clip_skip", "width", "height", "hires.steps", "hires.denoise", "hires.tile", "hires.scale",
+    "hires.upscaler", "family", "sharpen",
+)  # fmt: skip
+"""In the order in which they are shown."""
+
+Row = tuple[str, str, str]
+"""Field, value and where it came from; value and place are empty where the image does not tell."""
+
+
+def as_rows(generation: Generation) -> list[Row]:
+    """Every field of a generation, one row each and one for each LoRA."""
+    rows: list[Row] = []
+    for name in FIELDS:
+        where = generation.fields.get(name, "")
+        if name == "loras":
+            for i, lora in enumerate(generation.loras, 1):
+                rows.append(
+                    (f"lora {i}", f"{lora.name} (model {lora.strength_model:g}, clip {lora.strength_clip:g})", where)
+                )
+            if not generation.loras:
+                rows.append(("loras", "none" if where else "", where))
+            continue
+        holder: Any = generation
+        for part in name.split("."):
+            holder = getattr(holder, part)
+        value = _text(holder)
+        if name == "vae" and holder is None and where:
+            value = "the checkpoint's own"
+        rows.append((name, value, where))
+    return rows
+
+
+def carried_rows(generation: Generation) -> list[tuple[str, str]]:
+    """What else the image carries, nested names joined by dots: what Distillery's /checkmetadata prints."""
+    return list(_flat("", generation.carried))
+
+
+def _flat(name: str, value: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _flat(f"{name}.{key}" if name else str(key), item)
+    elif isinstance(value, list) and any(isinstance(item, Mapping | list) for item in value):
+        for i, item in enumerate(value, 1):
+            yield from _flat(f"{name}.{i}", item)
+    elif isinstance(value, list):
+        yield name, ", ".join(map(_text, value))
+    else:
+        yield name, _text(value)
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:g}"
+    return str(value)

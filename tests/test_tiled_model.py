@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+
 from distillery.nodes.errors import DistilleryError
 from distillery.nodes.tiled_model import KEY, TilingError, _batches, auto_tile, tile_model
 
@@ -551,3 +552,41 @@ def test_tiles_of_newer_families_are_one_megapixel(comfy):
 def test_sizes_out_of_range_are_refused_at_once(comfy, tile, overlap, batch, told):
     with pytest.raises(DistilleryError, match=told):
         tile_model(make_model(comfy, Pointwise()), tile, overlap, batch)
+
+
+@pytest.mark.slow
+def test_a_real_unet_shows_no_borders_of_tiles(comfy):
+    """The distillery-mini UNet: tiled differs from untiled no more at tiles' edges than elsewhere."""
+    import comfy.sd
+
+    prefix = "model.diffusion_model."
+    weights: dict[str, torch.Tensor] = {}
+    for file in (Path(__file__).parents[1] / "models" / "distillery-mini").glob("*.safetensors"):
+        weights.update(comfy.utils.load_torch_file(str(file)))
+    weights = {name.removeprefix(prefix): w for name, w in weights.items() if name.startswith(prefix)}
+    if not weights:
+        pytest.skip("no distillery-mini weights")
+    model = comfy.sd.load_diffusion_model_state_dict(weights)
+    assert auto_tile(model) == 768
+    positive, negative = ([[random(1, 77, 768, seed=i), {}]] for i in (1, 2))
+    latent = torch.nn.functional.interpolate(random(1, 4, 8, 12, seed=3), size=(64, 96), mode="bicubic")
+    noise = comfy.sample.prepare_noise(latent, 7)
+
+    def run(patched: Any) -> torch.Tensor:
+        return comfy.sample.sample(
+            patched, noise, 2, 6.0, "uni_pc", "karras", positive, negative, latent,
+            denoise=0.3, seed=7, disable_pbar=True,
+        )  # fmt: skip
+
+    with torch.inference_mode():
+        untiled, tiled = run(model), run(tile_model(model, 256, 64))
+    apart, done = (tiled - untiled).abs().mean((0, 1)), (untiled - latent).abs().mean()
+    assert 0 < apart.mean() < 0.3 * done
+    # 32 cells at 0, 21, 42, 64 and at 0, 16, 32.
+    assert tiled.shape[-2:] == (64, 96)
+    edges = torch.zeros(64, 96, dtype=torch.bool)
+    for x in (21, 32, 42, 53, 64, 74):
+        edges[:, x - 1 : x + 1] = True
+    for y in (16, 32, 48):
+        edges[y - 1 : y + 1] = True
+    assert apart[edges].mean() < 1.1 * apart[~edges].mean()

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+
 from distillery.nodes.tiled_vae import OVERLAP, TILE, WHOLE, TiledVAE
 
 

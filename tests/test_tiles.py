@@ -4,10 +4,11 @@ from itertools import pairwise
 
 import pytest
 import torch
-from distillery.nodes.errors import DistilleryError
-from distillery.nodes.tiles import Tile, TilePlan, add_tile, crop, plan, weight, weights
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from distillery.nodes.errors import DistilleryError
+from distillery.nodes.tiles import Tile, TilePlan, add_tile, crop, plan, weight, weights
 
 
 @st.composite

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import folder_paths
+import nodes as stock  # ComfyUI's own module of that name
 from comfy_api.latest import io
-from comfy_execution.graph_utils import GraphBuilder
 
 from ..families import inspect_checkpoint
 from ..mini import MINI_NAME, ensure_mini
@@ -18,6 +21,14 @@ from .types import CATEGORY, GenerationLink, SettingsLink
 
 class LoadModels(io.ComfyNode):
     """The recalled checkpoint, VAE and LoRAs, through ComfyUI's own loaders."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        # ComfyUI keeps this object for as long as the node is in the workflow that runs, and drops it when another
+        # workflow runs or its caches are cleared: the right lifetime for loaded models. Its cache of outputs
+        # is not: any change of the command, an ancestor of this node, would load the checkpoint again.
+        self.kept: dict[str, tuple[Any, Any]] = {}
+        _holders.add(self)
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -51,7 +62,6 @@ class LoadModels(io.ComfyNode):
                 io.Vae.Output("vae"),
                 GenerationLink.Output("generation", tooltip="The generation with the names of the loaded files."),
             ],
-            enable_expand=True,
         )
 
     @classmethod
@@ -60,7 +70,7 @@ class LoadModels(io.ComfyNode):
         plan = plan_models(settings.generation, _installed(), fallback_checkpoint, policy)
         if plan.checkpoint == MINI_NAME:
             ensure_mini(Path(folder_paths.get_folder_paths("checkpoints")[0]))
-        return _expand(plan)
+        return io.NodeOutput(*_load(plan), plan.generation)
 
     @classmethod
     def validate_inputs(cls, fallback_checkpoint: str = BUILT_IN) -> bool | str:
@@ -71,6 +81,9 @@ class LoadModels(io.ComfyNode):
     def fingerprint_inputs(cls, **_: Any) -> Any:
         # Models that were installed since the last run count.
         return [sorted(folder_paths.get_filename_list(kind)) for kind in ("checkpoints", "vae", "loras")]
+
+
+_holders: weakref.WeakSet[LoadModels] = weakref.WeakSet()
 
 
 def _installed() -> Installed:
@@ -86,24 +99,45 @@ def _installed() -> Installed:
     )
 
 
-def _expand(plan: ModelPlan) -> io.NodeOutput:
-    """Stock loader nodes with constant inputs: ComfyUI caches them by name, so that the next image made
-    with the same models loads nothing, whatever else differs."""
-    graph = GraphBuilder()
-    checkpoint = graph.node("CheckpointLoaderSimple", ckpt_name=plan.checkpoint)
-    model, clip, vae = checkpoint.out(0), checkpoint.out(1), checkpoint.out(2)
+def _load(plan: ModelPlan) -> tuple[Any, Any, Any]:
+    """MODEL, CLIP and VAE of a plan, each stage kept for the next image that is made with the same files."""
+    checkpoint = _file("checkpoints", plan.checkpoint)
+    model, clip, vae = _kept(
+        "checkpoint", checkpoint, lambda: stock.CheckpointLoaderSimple().load_checkpoint(plan.checkpoint)[:3]
+    )
     if plan.vae is not None:
-        vae = graph.node("VAELoader", vae_name=plan.vae).out(0)
-    if plan.clip_skip is not None:
-        clip = graph.node("CLIPSetLastLayer", clip=clip, stop_at_clip_layer=-plan.clip_skip).out(0)
-    for lora in plan.loras:
-        loader = graph.node(
-            "LoraLoader",
-            model=model,
-            clip=clip,
-            lora_name=lora.name,
-            strength_model=lora.strength_model,
-            strength_clip=lora.strength_clip,
-        )
-        model, clip = loader.out(0), loader.out(1)
-    return io.NodeOutput(model, clip, vae, plan.generation, expand=graph.finalize())
+        name = plan.vae
+        vae = _kept("vae", _file("vae", name), lambda: stock.VAELoader().load_vae(name)[0])
+
+    def patch() -> tuple[Any, Any]:
+        patched = (model, clip)
+        if plan.clip_skip is not None:
+            patched = (model, stock.CLIPSetLastLayer().set_last_layer(clip, -plan.clip_skip)[0])
+        for lora in plan.loras:
+            loader = stock.LoraLoader()
+            patched = loader.load_lora(*patched, lora.name, lora.strength_model, lora.strength_clip)
+        return patched
+
+    loras = [(_file("loras", lora.name), lora.strength_model, lora.strength_clip) for lora in plan.loras]
+    return *_kept("patched", (checkpoint, plan.clip_skip, loras), patch), vae
+
+
+def _file(kind: str, name: str) -> tuple[str, int, int]:
+    """What tells a file from another of the same name: path, size, time of its last change."""
+    path = folder_paths.get_full_path_or_raise(kind, name)
+    stat = os.stat(path)
+    return path, stat.st_size, stat.st_mtime_ns
+
+
+def _kept(stage: str, key: Any, load: Callable[[], Any]) -> Any:
+    """The value that was loaded last for a stage, where its key is the same; one value is kept a stage."""
+    holders = list(_holders)
+    for holder in holders:
+        if stage in holder.kept and holder.kept[stage][0] == key:
+            return holder.kept[stage][1]
+    for holder in holders:
+        holder.kept.pop(stage, None)  # before loading, so that two large models are never held at once
+    value = load()
+    for holder in holders:
+        holder.kept[stage] = (key, value)
+    return value

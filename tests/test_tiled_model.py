@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import uuid
 from pathlib import Path
 from typing import Any
@@ -16,32 +14,6 @@ from distillery.nodes.tiled_model import KEY, TilingError, _batches, auto_tile, 
 
 WIDTH, HEIGHT = 40, 28  # latent cells; tiles of 16 with an overlap of 4 are three columns and two rows
 TILE, OVERLAP = 128, 32  # pixels
-
-
-@pytest.fixture(scope="module")
-def comfy(request: pytest.FixtureRequest) -> Any:
-    """ComfyUI's package, on the CPU: from $DISTILLERY_COMFYUI, or where conftest's ``comfyui_dir`` says."""
-    folder = os.environ.get("DISTILLERY_COMFYUI")
-    if not folder:
-        try:
-            folder = request.getfixturevalue("comfyui_dir")
-        except pytest.FixtureLookupError:
-            folder = None
-    if not folder or not (Path(folder) / "comfy").is_dir():
-        pytest.skip("no ComfyUI: set DISTILLERY_COMFYUI to its folder")
-    if str(folder) not in sys.path:
-        sys.path.append(str(folder))
-    import comfy.options  # leaves pytest's own arguments alone
-    from comfy.cli_args import args
-
-    args.cpu = True
-    import comfy.controlnet
-    import comfy.model_base
-    import comfy.model_patcher
-    import comfy.sample
-    import comfy.supported_models
-
-    return comfy
 
 
 class Pointwise(torch.nn.Module):

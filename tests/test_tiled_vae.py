@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import copy
 import importlib.util
-import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,30 +12,6 @@ import pytest
 import torch
 
 from distillery.nodes.tiled_vae import OVERLAP, TILE, WHOLE, TiledVAE
-
-
-@pytest.fixture(scope="module")
-def comfy(request: pytest.FixtureRequest) -> Any:
-    """ComfyUI's package, on the CPU: from $DISTILLERY_COMFYUI, or where conftest's ``comfyui_dir`` says."""
-    folder = os.environ.get("DISTILLERY_COMFYUI")
-    if not folder:
-        try:
-            folder = request.getfixturevalue("comfyui_dir")
-        except pytest.FixtureLookupError:
-            folder = None
-    if not folder or not (Path(folder) / "comfy").is_dir():
-        pytest.skip("no ComfyUI: set DISTILLERY_COMFYUI to its folder")
-    if str(folder) not in sys.path:
-        sys.path.append(str(folder))
-    import comfy.options  # leaves pytest's own arguments alone
-    from comfy.cli_args import args
-
-    args.cpu = True
-    import comfy.model_management
-    import comfy.sd
-    import comfy.taesd.taesd
-
-    return comfy
 
 
 class PerCell(torch.nn.Module):

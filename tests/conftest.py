@@ -1,0 +1,87 @@
+"""What the tests share: the sample images, ComfyUI's source, and one real server for the session."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from distillery.driver import paths
+from distillery.driver import server as managed
+from distillery.driver.comfyui_source import ensure_comfyui
+from distillery.driver.driver import prepare_models
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Real Distillery images beside the checkout; not part of the repository."""
+    folder = ROOT.parent / "shared"
+    if not (folder / "images").is_dir():
+        pytest.skip("the sample images are not here")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def comfyui_dir() -> Path:
+    """ComfyUI's source: the pinned one, or what DISTILLERY_COMFYUI names."""
+    given = os.environ.get("DISTILLERY_COMFYUI")
+    return Path(given) if given else ensure_comfyui()
+
+
+@pytest.fixture(scope="session")
+def comfy(comfyui_dir: Path) -> Any:
+    """ComfyUI's own code in this process, on the CPU."""
+    sys.path.append(str(comfyui_dir))  # last: its "tests", "utils" and "nodes" must not hide others
+    import comfy.options  # leaves pytest's own arguments alone
+    from comfy.cli_args import args
+
+    args.cpu = True
+    import comfy.controlnet
+    import comfy.model_base
+    import comfy.model_management
+    import comfy.model_patcher
+    import comfy.sample
+    import comfy.sd
+    import comfy.supported_models
+    import comfy.taesd.taesd
+
+    return comfy
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A models folder of the session's own, with what the default job has and nothing of the user's."""
+    prepare_models(print)
+    folder = tmp_path_factory.mktemp("models")
+    for kind, pattern in (("upscale_models", "RealESRGAN_x4plus.*"), ("checkpoints", "distillery-mini.*")):
+        (folder / kind).mkdir()
+        for file in (paths.models_dir() / kind).glob(pattern):
+            try:
+                os.link(file, folder / kind / file.name)
+            except OSError:  # another disk
+                shutil.copy(file, folder / kind / file.name)
+    for kind in ("loras", "vae"):
+        (folder / kind).mkdir()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def server(models: Path) -> Iterator[managed.RunningServer]:
+    """A real ComfyUI for the whole session, apart from the user's own."""
+    instance = f"test-{os.getpid()}"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DISTILLERY_MODELS", str(models))
+        running = managed.ensure(instance, say=print)
+    try:
+        yield running
+    finally:
+        managed.stop(instance)
+        shutil.rmtree(paths.servers_dir() / instance, ignore_errors=True)
+        (paths.servers_dir() / f"{instance}.lock").unlink(missing_ok=True)

@@ -12,20 +12,7 @@ server's memory.
 
 from __future__ import annotations
 
-import argparse
-import io
-import statistics
-import sys
 from pathlib import Path
-
-import numpy as np
-import psutil
-from PIL import Image
-
-from distillery.driver import server as managed
-from distillery.driver.client import ComfyClient
-from distillery.driver.realesrgan import ensure_realesrgan
-from distillery.driver.paths import models_dir
 
 MODEL = "RealESRGAN_x4plus.safetensors"
 ROOT = Path(__file__).resolve().parent.parent
@@ -38,13 +25,27 @@ def graphs(image: str) -> dict[str, dict]:
     def save(node: str) -> dict:
         return {"9": {"class_type": "PreviewImage", "inputs": {"images": [node, 0]}}}
 
-    ours = load | save("3") | {
-        "2": {"class_type": "DistilleryLoadUltraSharp", "inputs": {"model_name": MODEL, "stand_in": "none: stop with an error"}},
-        "3": {"class_type": "DistilleryUpscale2x", "inputs": {"upscale_model": ["2", 0], "image": ["1", 0]}},
-    }
-    stock = load | save("4") | {
-        "2": {"class_type": "UpscaleModelLoader", "inputs": {"model_name": MODEL}},
-        "3": {"class_type": "ImageUpscaleWithModel", "inputs": {"upscale_model": ["2", 0], "image": ["1", 0]}},
-        "4": {"class_type": "ImageScaleBy", "inputs": {"image": ["3", 0], "upscale_method": "lanczos", "scale_by": 0.5}},
-    }
+    ours = (
+        load
+        | save("3")
+        | {
+            "2": {
+                "class_type": "DistilleryLoadUltraSharp",
+                "inputs": {"model_name": MODEL, "stand_in": "none: stop with an error"},
+            },
+            "3": {"class_type": "DistilleryUpscale2x", "inputs": {"upscale_model": ["2", 0], "image": ["1", 0]}},
+        }
+    )
+    stock = (
+        load
+        | save("4")
+        | {
+            "2": {"class_type": "UpscaleModelLoader", "inputs": {"model_name": MODEL}},
+            "3": {"class_type": "ImageUpscaleWithModel", "inputs": {"upscale_model": ["2", 0], "image": ["1", 0]}},
+            "4": {
+                "class_type": "ImageScaleBy",
+                "inputs": {"image": ["3", 0], "upscale_method": "lanczos", "scale_by": 0.5},
+            },
+        }
+    )
     return {"Upscale 2x": ours, "stock nodes": stock}  # fmt: skip

@@ -311,7 +311,7 @@ def _run(command: Sequence[str], what: str, log: Path, steps: _Steps, held: tupl
 
 
 _NO_NETWORK = re.compile(
-    r"Connection|Name or service|Temporary failure|Could not fetch|No matching distribution|timed? ?out|SSLError|ProxyError"
+    r"Connection|Name or service|Temporary failure|Could not fetch|No matching distribution|timed? ?out|SSLError|Proxy"
 )
 
 

@@ -59,7 +59,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return DONE
     except Exception:
         log.exception("unexpected error")
-        errors.print(f"[red]Something unexpected went wrong; the details are in {escape(str(paths.log_file()))}.[/red]", highlight=False)
+        errors.print(
+            f"[red]Something unexpected went wrong; the details are in {escape(str(paths.log_file()))}.[/red]",
+            highlight=False,
+        )
         return FAILED
 
 
@@ -208,7 +211,9 @@ def show_result(result: Any) -> None:
         console.print(f"[yellow]! {escape(warning)}[/yellow]", highlight=False)
     slow = [f"{title} {seconds:.1f}" for title, seconds in result.seconds.items() if seconds >= 0.05]
     cached = f"; {len(result.cached)} stages from the cache" if result.cached else ""
-    console.print(f"[dim]{result.total:.1f} s: {', '.join(slow) or 'all from the cache'}{cached}[/dim]", highlight=False)
+    console.print(
+        f"[dim]{result.total:.1f} s: {', '.join(slow) or 'all from the cache'}{cached}[/dim]", highlight=False
+    )
 
 
 def _table(generation: Generation) -> Table:
@@ -246,7 +251,9 @@ def run_checkmetadata(options: argparse.Namespace) -> int:
         console.print(f"[yellow]! {escape(warning)}[/yellow]", highlight=False)
     carried = list(carried_rows(generation))
     if carried:
-        table = Table(title="what the image carries", title_justify="left", box=None, padding=(0, 2, 0, 0), show_header=False)
+        table = Table(
+            title="what the image carries", title_justify="left", box=None, padding=(0, 2, 0, 0), show_header=False
+        )
         table.add_column(style="cyan", no_wrap=True)
         table.add_column(overflow="fold")
         for name, value in carried:
@@ -260,9 +267,13 @@ def _log_to_file(verbose: bool) -> None:
     handlers: list[logging.Handler] = [logging.StreamHandler()] if verbose else []
     try:
         paths.log_file().parent.mkdir(parents=True, exist_ok=True)
-        handlers.append(logging.handlers.RotatingFileHandler(paths.log_file(), maxBytes=1 << 20, backupCount=3, encoding="utf-8"))
+        handlers.append(
+            logging.handlers.RotatingFileHandler(paths.log_file(), maxBytes=1 << 20, backupCount=3, encoding="utf-8")
+        )
     except OSError:
         pass
     logging.basicConfig(
-        level=logging.INFO, handlers=handlers or [logging.NullHandler()], format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+        level=logging.INFO,
+        handlers=handlers or [logging.NullHandler()],
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )

@@ -193,7 +193,12 @@ class ComfyClient:
         for attempt in range(3):
             # An id of our own, new for each attempt: the server would run the same id twice.
             prompt_id = str(uuid.uuid4())
-            body = {"prompt": prompt, "client_id": self.client_id, "prompt_id": prompt_id, "extra_data": dict(extra_data)}
+            body = {
+                "prompt": prompt,
+                "client_id": self.client_id,
+                "prompt_id": prompt_id,
+                "extra_data": dict(extra_data),
+            }
             try:
                 response = self._request("POST", "/prompt", json=body)
             except ServerError:

@@ -278,7 +278,9 @@ def _saved(output: Any) -> tuple[dict[str, str], dict[str, Any]]:
         image = output["images"][0]
         return {k: str(image[k]) for k in ("filename", "subfolder", "type")}, json.loads(output[RECORD_KEY][0])
     except (KeyError, IndexError, TypeError, ValueError):
-        raise JobError("The job ended, but the Save node returned no image. Is the server's pack an older one?") from None
+        raise JobError(
+            "The job ended, but the Save node returned no image. Is the server's pack an older one?"
+        ) from None
 
 
 def _safe(stem: str) -> str:

@@ -25,7 +25,16 @@ MAX_PIXELS = 64_000_000
 """Of the source; the result has four times as many."""
 DEADLINE = 60.0
 """Seconds for a whole download."""
-_FORMATS = {"PNG": "png", "JPEG": "jpg", "MPO": "jpg", "WEBP": "webp", "GIF": "gif", "BMP": "bmp", "TIFF": "tif", "AVIF": "avif"}
+_FORMATS = {
+    "PNG": "png",
+    "JPEG": "jpg",
+    "MPO": "jpg",
+    "WEBP": "webp",
+    "GIF": "gif",
+    "BMP": "bmp",
+    "TIFF": "tif",
+    "AVIF": "avif",
+}
 
 Resolve = Callable[[str], Sequence[str]]
 """Host name to IP addresses."""
@@ -110,7 +119,9 @@ def discord_url(url: str, now: float | None = None) -> SplitResult:
     query = [(k, v) for k, v in parse_qsl(parts.query) if k in ("ex", "is", "hm")]
     expires = dict(query).get("ex", "")
     if re.fullmatch(r"[0-9a-fA-F]{1,12}", expires) and int(expires, 16) < (time.time() if now is None else now):
-        raise SourceError("This Discord link has expired. Copy the image's link again in Discord; new links work for a day.")
+        raise SourceError(
+            "This Discord link has expired. Copy the image's link again in Discord; new links work for a day."
+        )
     return SplitResult("https", HOSTS[0], parts.path, urlencode(query), "")
 
 
@@ -132,7 +143,12 @@ def fetch(url: str, resolve: Resolve | None = None) -> tuple[bytes, str]:
     headers = {"Host": host, "Accept-Encoding": "identity", "User-Agent": "distillery-upscale"}
     try:
         response = pool.request(
-            "GET", f"{parts.path}?{parts.query}", headers=headers, redirect=False, preload_content=False, decode_content=False
+            "GET",
+            f"{parts.path}?{parts.query}",
+            headers=headers,
+            redirect=False,
+            preload_content=False,
+            decode_content=False,
         )
         with response:
             return _read(response, started), unquote(PurePosixPath(parts.path).name)

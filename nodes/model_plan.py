@@ -88,20 +88,26 @@ def _checkpoint(generation: Generation, installed: Installed, fallback: str, war
     if found:
         return found
 
-    missing = f'The checkpoint "{wanted}" of this image is not installed.' if wanted else "The image names no checkpoint."
+    missing = (
+        f'The checkpoint "{wanted}" of this image is not installed.' if wanted else "The image names no checkpoint."
+    )
     others = [name for name in installed.checkpoints if not match_name(MINI_NAME, [name])]
     if fallback == BUILT_IN and not others:
         warnings.append(
-            f'{missing[:-1]}: the built-in {MINI_NAME} stands in for it. It is a tiny model that shows the pipeline, '
+            f"{missing[:-1]}: the built-in {MINI_NAME} stands in for it. It is a tiny model that shows the pipeline, "
             "not the picture's style. Put the checkpoint into models/checkpoints, or choose one with --model NAME."
         )
         return MINI_NAME
     if fallback not in (BUILT_IN, NO_FALLBACK):
         chosen = match_name(fallback, installed.checkpoints)
         if chosen is None:
-            raise ModelError(f'{missing} The fallback checkpoint "{fallback}" is not installed either. {_choose(wanted, others)}')
+            raise ModelError(
+                f'{missing} The fallback checkpoint "{fallback}" is not installed either. {_choose(wanted, others)}'
+            )
         if installed.is_inpainting(chosen):
-            raise ModelError(f'{missing} The fallback "{chosen}" is an inpainting model, which cannot stand in. {_choose(wanted, others)}')
+            raise ModelError(
+                f'{missing} The fallback "{chosen}" is an inpainting model, which cannot stand in. {_choose(wanted, others)}'
+            )
         warnings.append(f"{missing[:-1]}: the fallback {chosen} is used")
         return chosen
     raise ModelError(f"{missing} {_choose(wanted, others)}")

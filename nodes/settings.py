@@ -148,9 +148,7 @@ def _provenance(generation: Generation, command: Command, replaced: Collection[s
     for name, value in given.items():
         if value is not None:
             places[name] = "command"
-        elif name in ("hires.denoise", "sharpen"):
-            places[name] = "default"
-        elif name != "checkpoint" and getattr(generation, name) is None:
+        elif name in ("hires.denoise", "sharpen") or (name != "checkpoint" and getattr(generation, name) is None):
             places[name] = "default"
     for name in replaced:
         places[name] = "default"

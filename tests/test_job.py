@@ -91,7 +91,12 @@ def test_the_examples_come_back_at_exactly_2x_with_everything_recalled(driver, n
     with Image.open(source) as image:
         assert out.image.size == (2 * image.width, 2 * image.height) == (result.width, result.height)
     used = result.generation
-    assert (used.positive, used.negative, used.seed, used.cfg) == (before.positive, before.negative, before.seed, before.cfg)
+    assert (used.positive, used.negative, used.seed, used.cfg) == (
+        before.positive,
+        before.negative,
+        before.seed,
+        before.cfg,
+    )
     assert (used.sampler, used.scheduler) == (before.sampler, before.scheduler)
     assert used.checkpoint == MINI_NAME
     assert (used.hires.denoise, used.sharpen) == (0.3, 0.3)
@@ -152,7 +157,7 @@ def test_no_border_pixel_is_lost(driver, tmp_path):
 @pytest.mark.parametrize("mode", ["L", "P", "1", "LA", "RGBA", "I;16"])
 def test_every_mode_is_taken(driver, tmp_path, mode):
     if mode == "I;16":
-        image = Image.fromarray((np.asarray(picture(70, 66, "L")).astype(np.uint16) * 257))
+        image = Image.fromarray(np.asarray(picture(70, 66, "L")).astype(np.uint16) * 257)
     elif mode in ("LA", "RGBA"):
         image = picture(70, 66).convert("L" if mode == "LA" else "RGB")
         alpha = Image.fromarray(np.tile(np.linspace(0, 255, 70).astype(np.uint8), (66, 1)))

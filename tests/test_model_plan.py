@@ -38,9 +38,9 @@ def test_names_are_matched_without_folder_extension_and_case_and_loras_keep_thei
 
 def test_an_exact_name_wins():
     installed = replace(INSTALLED, checkpoints=["a/Other.safetensors", "other.safetensors"])
-    assert plan_models(replace(GENERATION, checkpoint="other.safetensors"), installed, NO_FALLBACK, "error").checkpoint == (
-        "other.safetensors"
-    )
+    assert plan_models(
+        replace(GENERATION, checkpoint="other.safetensors"), installed, NO_FALLBACK, "error"
+    ).checkpoint == ("other.safetensors")
 
 
 def test_the_built_in_model_stands_in_where_no_other_is_installed_and_the_result_says_so():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
+
 from distillery.nodes.names import match_name, nearest, without_inpainting
 
 

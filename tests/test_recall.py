@@ -10,6 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from recall_samples import FILLER, new_record, node, plain_graph, png
+
 from distillery.nodes.errors import DistilleryError
 from distillery.nodes.generation import Generation, HiRes, Lora
 from distillery.nodes.recall import FORMATS, RecallError, recall, recall_text
@@ -19,10 +24,6 @@ from distillery.nodes.recall.report import as_rows, carried_rows
 from distillery.nodes.recall.sizes import output_size
 from distillery.nodes.recall.walk import denoise_for
 from distillery.nodes.record import record_for
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from PIL import Image
-from recall_samples import FILLER, new_record, node, plain_graph, png
 
 SUFFIX = ", best quality, high quality, good"
 NEGATIVE = "nsfw, worst quality, deformed, low quality, bad"

@@ -40,7 +40,11 @@ def test_an_empty_command_keeps_everything_of_the_image():
     assert (s.positive, s.negative, s.seed, s.cfg) == (RECALLED.positive, RECALLED.negative, 123, 7.5)
     assert (s.sampler, s.scheduler, s.steps) == ("euler_ancestral", "normal", 12)
     assert s.generation.loras == RECALLED.loras
-    assert (s.generation.checkpoint, s.generation.vae, s.generation.clip_skip) == ("model.safetensors", "vae.safetensors", 2)
+    assert (s.generation.checkpoint, s.generation.vae, s.generation.clip_skip) == (
+        "model.safetensors",
+        "vae.safetensors",
+        2,
+    )
 
 
 def test_power_and_sharpen_are_defaults_not_the_images():
@@ -49,7 +53,9 @@ def test_power_and_sharpen_are_defaults_not_the_images():
 
 
 def test_the_command_beats_the_image():
-    s = settings_for(RECALLED, parse_command("--seed 5 --cfg 4 --power 0.1 --sharpen 0 --prompt dog --model other --neg fog"))
+    s = settings_for(
+        RECALLED, parse_command("--seed 5 --cfg 4 --power 0.1 --sharpen 0 --prompt dog --model other --neg fog")
+    )
     assert (s.positive, s.seed, s.cfg, s.denoise, s.sharpen) == ("dog", 5, 4.0, 0.1, 0.0)
     assert s.generation.checkpoint == "other"
     assert s.negative == f"fog, {NEGATIVE_SUFFIX}"
@@ -117,7 +123,9 @@ def test_the_record_reads_back_as_it_was_written():
     assert from_dict(to_dict(RECALLED)) == RECALLED
 
 
-@pytest.mark.parametrize("bad", [{"seed": -1}, {"seed": True}, {"cfg": "6"}, {"denoise": 3}, {"steps": 0}, {"loras": [5]}])
+@pytest.mark.parametrize(
+    "bad", [{"seed": -1}, {"seed": True}, {"cfg": "6"}, {"denoise": 3}, {"steps": 0}, {"loras": [5]}]
+)
 def test_unusable_values_of_a_record_are_dropped_and_named(bad):
     generation = from_dict({"origin": "x", **bad})
     assert generation.warnings

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import folder_paths
-import nodes as stock  # ComfyUI's own module of that name
 from comfy_api.latest import io
+
+import nodes as stock  # ComfyUI's own module of that name
 
 from ..families import inspect_checkpoint
 from ..mini import MINI_NAME, ensure_mini

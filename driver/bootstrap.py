@@ -18,7 +18,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 # Loaded by path from the launcher, where there is no package yet.
@@ -293,7 +293,7 @@ def _run(command: Sequence[str], what: str, log: Path, steps: _Steps, held: tupl
     with log.open("a", encoding="utf-8", errors="replace") as file, steps.heartbeat():
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8",
-            errors="replace", env=child_environment(), pass_fds=held,
+            errors="replace", env=child_environment(), pass_fds=held, start_new_session=os.name != "nt",
         )  # fmt: skip
         assert process.stdout is not None
         try:
@@ -303,11 +303,24 @@ def _run(command: Sequence[str], what: str, log: Path, steps: _Steps, held: tupl
                 steps.pip(line)
             code = process.wait()
         except BaseException:
-            process.terminate()
-            process.wait()
+            _end(process)
             raise
     if code:
         raise SetupError(_failure(what, [line for line in tail if line], log))
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """End a step with the processes that it started; venv runs pip in one of its own."""
+    if sys.platform == "win32":
+        process.terminate()
+        process.wait()
+        return
+    for number in (signal.SIGINT, signal.SIGKILL):  # on the first one pip removes its temporary files
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with suppress(subprocess.TimeoutExpired):
+            process.communicate(timeout=10)  # to the end of the pipe: until all of them have ended
+            return
 
 
 _NO_NETWORK = re.compile(

@@ -90,7 +90,7 @@ def make_parser() -> argparse.ArgumentParser:
 
     upscale = commands.add_parser(
         "upscale", help="upscale images 2x, keeping their prompts, LoRAs and other parameters", epilog=_EXITS,
-        description="Upscales images 2x and regenerates them with the prompts, LoRAs and models that they were made with.",
+        description="Upscales images 2x and regenerates them with the prompts, LoRAs and models that made them.",
         allow_abbrev=False,
     )  # fmt: skip
     upscale.add_argument("sources", nargs="+", metavar="SOURCE", help="image file, or URL of a Discord attachment")

@@ -220,7 +220,8 @@ class ComfyClient:
                 raise _refusal(response.json(), prompt)
             except ValueError:
                 raise ServerError(
-                    f"The server at {self.url} answered {response.status_code} to the job, without a reason; see its log."
+                    f"The server at {self.url} answered {response.status_code} to the job and gave no reason; "
+                    "its log may."
                 ) from None
         raise AssertionError("unreachable")
 

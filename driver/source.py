@@ -109,8 +109,8 @@ def discord_url(url: str, now: float | None = None) -> SplitResult:
     host = (parts.hostname or "").lower()
     if host not in HOSTS:
         raise SourceError(
-            f"{_shown(url)} is not fetched: only attachments of Discord are ({' and '.join(HOSTS)}). Download the image "
-            "and give the file."
+            f"{_shown(url)} is not fetched: only attachments of Discord are ({' and '.join(HOSTS)}). Download the "
+            "image and give the file."
         )
     if parts.scheme.lower() != "https" or port not in (None, 443) or parts.username or parts.password:
         raise SourceError(f"{_shown(url)} is not fetched: only plain https links are.")
@@ -161,7 +161,7 @@ def fetch(url: str, resolve: Resolve | None = None) -> tuple[bytes, str]:
 def _read(response: urllib3.BaseHTTPResponse, started: float) -> bytes:
     if response.status in (403, 404, 410):
         raise SourceError(
-            f"Discord answered {response.status}: the link has expired or the image was deleted. Copy the image's link again."
+            f"Discord answered {response.status}: the link has expired or the image was deleted. Copy the link again."
         )
     if response.status != 200:
         raise SourceError(f"Discord answered {response.status} and not with an image. Copy the image's link again.")

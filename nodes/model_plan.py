@@ -106,7 +106,8 @@ def _checkpoint(generation: Generation, installed: Installed, fallback: str, war
             )
         if installed.is_inpainting(chosen):
             raise ModelError(
-                f'{missing} The fallback "{chosen}" is an inpainting model, which cannot stand in. {_choose(wanted, others)}'
+                f'{missing} The fallback "{chosen}" is an inpainting model, which cannot stand in. '
+                f"{_choose(wanted, others)}"
             )
         warnings.append(f"{missing[:-1]}: the fallback {chosen} is used")
         return chosen

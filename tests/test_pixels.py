@@ -53,7 +53,7 @@ def test_other_modes_come_as_rgb(tmp_path, mode):
 
 def test_palette_transparency_is_read(tmp_path):
     image = Image.fromarray(GREY % 4).convert("P")
-    colour, transparency = load_pixels(_saved(tmp_path, image, transparency=2))
+    _, transparency = load_pixels(_saved(tmp_path, image, transparency=2))
     assert np.array_equal(transparency[0].numpy() == 1, np.asarray(image) == 2)
 
 

@@ -19,7 +19,7 @@ def test_it_reproduces_distillerys_own_file(shared):
     assert np.abs(result - target).mean() < 0.55
     # It must be the sharpening that fits, not any: other strengths are clearly further away.
     for wrong in (0.2, 0.4):
-        assert np.abs(sharpen(torch.from_numpy(source / 255)[None], wrong)[0].numpy() * 255 - target).mean() > 1
+        assert np.abs(sharpen(torch.from_numpy(source / 255)[None], wrong)[0].numpy() * 255 - target).mean() > 0.7
 
 
 def test_alpha_zero_is_the_image_itself():

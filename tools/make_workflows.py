@@ -137,7 +137,7 @@ def ui_workflow(object_info: dict[str, Any]) -> dict[str, Any]:
     """The graph in the editor's format, with slots and widgets in the order of the node definitions."""
     links: list[list[Any]] = []
     out_links: dict[tuple[int, int], list[int]] = {}
-    ui_nodes = []
+    ui_nodes: list[dict[str, Any]] = []
     types = {node.id: object_info[node.type]["output"] for node in NODES}
     for node in NODES:
         info = object_info[node.type]

@@ -38,7 +38,7 @@ class HiResTiles(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "tile_size", default=TILE["sd15"], min=256, max=4096, step=64, advanced=True,
-                    tooltip="Side of a tile in pixels, with custom tiling. A canvas that fits in one tile is not tiled.",
+                    tooltip="Side of a tile in pixels, with custom tiling. What fits in one tile is not tiled.",
                 ),
                 io.Int.Input(
                     "overlap", default=OVERLAP, min=0, max=1024, step=8, advanced=True,

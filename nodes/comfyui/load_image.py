@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from pathlib import Path
 
 import folder_paths
 from comfy_api.latest import io
 
+from ..download import sha256_of
 from ..errors import DistilleryError
 from ..pixels import load_pixels
 from ..recall import recall
@@ -56,8 +56,7 @@ class LoadImageRecall(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, image: str) -> str:
-        with open(folder_paths.get_annotated_filepath(image), "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(file)
+        return sha256_of(Path(folder_paths.get_annotated_filepath(image)))
 
     @classmethod
     def validate_inputs(cls, image: str = "") -> bool | str:
@@ -68,9 +67,3 @@ class LoadImageRecall(io.ComfyNode):
             exists = False
         return True if exists else f'there is no image "{image}" in the input folder: upload it or choose another'
 
-
-def _digest(file) -> str:  # type: ignore[no-untyped-def]
-    digest = hashlib.sha256()
-    for block in iter(lambda: file.read(1 << 20), b""):
-        digest.update(block)
-    return digest.hexdigest()

@@ -19,9 +19,11 @@ import time
 from pathlib import Path
 
 LAST_USED = "last_used"
-"""File in the state folder; clients touch it to keep the server warm."""
+"""File in the state folder; clients touch it to keep the server warm, the first time when it has started."""
 STATE = "server.json"
 """File in the state folder that says which server is the instance's."""
+START_TIMEOUT = 600.0
+"""Seconds from the start to the first answer: a cold disk and a GPU driver can take minutes."""
 _POLL = 1.0
 _GRACE = 15.0
 """Seconds that ComfyUI gets to end by itself."""
@@ -50,21 +52,25 @@ def tasks_remaining() -> int:
     return queue.get_tasks_remaining() if queue is not None else 0
 
 
-def reason_to_end(state: Path, port: str, idle: float) -> str | None:
+def reason_to_end(state: Path, port: str, idle: float, running: float) -> str | None:
     """Why this server should end now, or None.
 
-    It ends when no job ran and no client touched LAST_USED for ``idle`` seconds, when its state folder is
-    gone, and when that folder names a server on another port: then a driver that was killed in the middle
-    of the start has left this one behind.
+    It ends when no job ran and no client touched LAST_USED for ``idle`` seconds, when no client has used it
+    START_TIMEOUT after its start (``running``: seconds since then), when its state folder is gone, and when that
+    folder names a server on another port: then a driver that was killed in the middle of the start has left
+    this one behind.
     """
     mark = state / LAST_USED
+    if not state.is_dir():
+        return "The state folder is gone"
     try:
         if tasks_remaining():
-            os.utime(mark)
+            mark.touch()
         elif time.time() - mark.stat().st_mtime > idle:
             return f"Idle for {idle:.0f} s"
     except FileNotFoundError:
-        return "The state folder is gone"
+        if running > START_TIMEOUT:
+            return "Nobody has waited for the start"
     except OSError:
         return None  # a file system that does not answer now is no reason to end
     try:
@@ -76,7 +82,8 @@ def reason_to_end(state: Path, port: str, idle: float) -> str | None:
 
 def watch(state: Path, port: str, idle: float) -> None:
     """End this process once there is a reason to."""
-    while (reason := reason_to_end(state, port, idle)) is None:
+    started = time.monotonic()
+    while (reason := reason_to_end(state, port, idle, time.monotonic() - started)) is None:
         time.sleep(_POLL)
     print(f"{reason}: ending.", flush=True)
     if os.name == "nt":

@@ -19,8 +19,8 @@ from rich.console import Console
 from rich.text import Text
 
 from ..nodes.download import OFFLINE, offline
-from ..nodes.mini import MINI_NAME
 from ..nodes.names import EXTENSIONS, match_name
+from ..nodes.parameters import MINI_NAME
 from ..nodes.ultrasharp import LICENCE, SIZE
 from ..nodes.upscalers import REALESRGAN, ULTRASHARP
 from . import bootstrap, comfyui_source, paths, server

@@ -21,7 +21,7 @@ import psutil
 import requests
 
 from . import paths
-from .comfyui_main import LAST_USED, STATE
+from .comfyui_main import LAST_USED, START_TIMEOUT, STATE
 from .comfyui_source import ensure_comfyui
 from .errors import ServerError
 
@@ -32,13 +32,11 @@ PACK_NAME = "distillery-upscale"
 """Project name in pyproject.toml, and the pack's folder name in a managed server."""
 PACK_NODE = "DistilleryParameters"
 
-_START_TIMEOUT = 600.0
-"""Seconds from the start to the first answer: a cold disk and a GPU driver can take minutes."""
 _STOP_TIMEOUT = 20.0
 _SILENCE = 30.0
 """Seconds for which a living server may not answer (it loads a model, the machine swaps) before it is replaced."""
 _PACK_CODE = ("__init__.py", "nodes/**/*.py", "web/**/*")
-_PORT_TAKEN = re.compile(r"address already in use|\b(errno|winerror) (48|98|10048)\b|only one usage of each", re.I)
+_PORT_TAKEN = re.compile(r"already in use|\b(errno|winerror) (48|98|10048)\b|only one usage of each", re.I)
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 Say = Callable[[str], None]
@@ -132,7 +130,7 @@ def ensure(
 def touch(server: RunningServer) -> None:
     """Tell a managed server that it is in use."""
     with contextlib.suppress(OSError):
-        os.utime(_state_dir(server.log.parent) / LAST_USED)
+        (_state_dir(server.log.parent) / LAST_USED).touch()
 
 
 def stop(instance: str = DEFAULT) -> bool:
@@ -310,7 +308,9 @@ def _start(folder: Path, comfyui: Path | None, idle_timeout: float, say: Say) ->
             if _wait_until_it_answers(state) and _process(state) is not None:
                 if not pack_present(state.url):
                     raise ServerError(_pack_failed(folder))
-                return _running(folder, state)
+                running = _running(folder, state)
+                touch(running)
+                return running
             ended = _process(state) is None
         except BaseException:
             _end(folder, state)
@@ -318,7 +318,7 @@ def _start(folder: Path, comfyui: Path | None, idle_timeout: float, say: Say) ->
         _end(folder, state)
         if not ended:
             raise ServerError(
-                f"ComfyUI did not answer within {_START_TIMEOUT:.0f} s of its start and was ended. "
+                f"ComfyUI did not answer within {START_TIMEOUT:.0f} s of its start and was ended. "
                 f"Its log: {_log(folder)}"
             )
         if not any(_PORT_TAKEN.search(line) for line in _log_lines(_log(folder))):
@@ -331,7 +331,6 @@ def _launch(
 ) -> ServerState:
     state_dir = _state_dir(folder)
     state_dir.mkdir(parents=True, exist_ok=True)
-    (state_dir / LAST_USED).touch()
     log = _log(folder)
     if log.exists():
         log.replace(log.with_suffix(".previous.log"))
@@ -393,7 +392,7 @@ def _free_port() -> int:
 
 def _wait_until_it_answers(state: ServerState) -> bool:
     """False where the process ended before it answered."""
-    deadline = time.monotonic() + _START_TIMEOUT
+    deadline = time.monotonic() + START_TIMEOUT
     while time.monotonic() < deadline:
         if _answers(state.url):
             return True

@@ -21,11 +21,11 @@ import numpy as np
 
 from .errors import DistilleryError
 from .file_lock import exclusive
+from .parameters import MINI_NAME
 from .safetensors_header import Header, HeaderError, read_header, write_header
 
 _LOG_INFO = logging.getLogger(__name__).info
 
-MINI_NAME = "distillery-mini.safetensors"
 SIZE = 282_857_198
 SHA256 = "99abe16dcac757f79699effae2bd149a08cf2cc532343abdb1acd6686e4657b9"
 """Of the assembled file, on every platform and with every version of numpy."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 from .errors import DistilleryError
 from .generation import Generation, Lora
-from .mini import MINI_NAME
 from .names import match_name, nearest, without_inpainting
+from .parameters import MINI_NAME
 
 BUILT_IN = "distillery-mini (built in)"
 """Fallback choice: the small model that ships with this project, where no other checkpoint is installed."""

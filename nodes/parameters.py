@@ -24,6 +24,9 @@ TILE = {"sd15": 768, "sdxl": 1024}
 """Side of a HiRes tile in pixels by model family."""
 DEFAULT_FAMILY = "sd15"
 
+MINI_NAME = "distillery-mini.safetensors"
+"""The built-in checkpoint, see :mod:`.mini`."""
+
 
 @dataclass(frozen=True)
 class Parameter:

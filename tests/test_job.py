@@ -15,8 +15,7 @@ from PIL.PngImagePlugin import PngInfo
 from distillery.driver import Driver
 from distillery.driver.errors import JobError
 from distillery.nodes.errors import DistilleryError
-from distillery.nodes.mini import MINI_NAME
-from distillery.nodes.parameters import NEGATIVE_SUFFIX
+from distillery.nodes.parameters import MINI_NAME, NEGATIVE_SUFFIX
 from distillery.nodes.recall import recall
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]

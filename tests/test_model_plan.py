@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from distillery.nodes.generation import Generation, Lora
-from distillery.nodes.mini import MINI_NAME
 from distillery.nodes.model_plan import BUILT_IN, NO_FALLBACK, Installed, ModelError, plan_models
+from distillery.nodes.parameters import MINI_NAME
 
 GENERATION = Generation(
     origin="distillery",

@@ -66,4 +66,3 @@ class LoadImageRecall(io.ComfyNode):
         except (ValueError, DistilleryError):
             exists = False
         return True if exists else f'there is no image "{image}" in the input folder: upload it or choose another'
-

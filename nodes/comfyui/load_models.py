@@ -14,8 +14,9 @@ from comfy_api.latest import io
 import nodes as stock  # ComfyUI's own module of that name
 
 from ..families import inspect_checkpoint
-from ..mini import MINI_NAME, ensure_mini
+from ..mini import ensure_mini
 from ..model_plan import BUILT_IN, NO_FALLBACK, Installed, ModelPlan, plan_models
+from ..parameters import MINI_NAME
 from ..settings import Settings
 from .types import CATEGORY, GenerationLink, SettingsLink
 

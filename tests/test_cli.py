@@ -1,0 +1,166 @@
+"""The command line as a user types it: results, errors, exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from distillery.driver.cli import main, make_parser, normalised
+from distillery.nodes.parameters import PARAMETERS
+
+ROOT = Path(__file__).resolve().parent.parent
+CAT, ODD = ROOT / "examples" / "cat.png", ROOT / "examples" / "odd.png"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["upscale", str(CAT), "--powr", "0.2"], 2, ["--powr", "Did you mean --power?"]),
+        (["upscale", str(CAT), "--power", "2"], 2, ["--power", "out of range", "0 to 1"]),
+        (["upscale", str(CAT), "--power", "0.2", "--power", "0.3"], 2, ["--power", "twice"]),
+        (["upscale", str(CAT), "--neg", "a --foo b"], 2, ["--foo"]),
+        (["upscale", "no-such-file.png"], 2, ["no-such-file.png"]),
+        (["upscale", str(ROOT / "README.md")], 2, ["README.md", "not an image"]),
+        (["upscale", "https://example.org/a.png"], 2, ["Discord"]),
+        (["upscale", str(CAT), "--server", "http://127.0.0.1:9"], 1, ["does not answer"]),
+        (["upscale", str(CAT), "--server", "http://127.0.0.1:9", "--comfyui", "x"], 1, ["not both"]),
+        (["upscale", str(CAT), "--comfyui", "no-such-folder"], 1, ["no-such-folder", "main.py"]),
+        (["checkmetadata", "no-such-file.png"], 2, ["no-such-file.png"]),
+        (["checkmetadata", str(CAT), "--jsn"], 2, ["--jsn"]),
+    ],
+)
+def test_errors_say_what_to_do_and_have_their_exit_codes(arguments, code, words, capsys):
+    assert main(arguments) == code
+    shown = " ".join("".join(capsys.readouterr()).split())
+    assert all(word in shown for word in words), shown
+    assert "Traceback" not in shown
+
+
+def test_without_a_command_the_usage_is_shown(capsys):
+    assert main([]) == 2
+    assert "COMMAND" in capsys.readouterr().err
+
+
+def test_help_names_every_parameter_with_its_default(capsys):
+    assert main(["upscale", "--help"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    for parameter in PARAMETERS:
+        assert f"--{parameter.name}" in shown
+        assert parameter.default in shown
+
+
+def test_typographic_dashes_and_any_case_are_taken():
+    given = ["upscale", "x.png", "—power", "0.2", "--NEG", "a", "--Negative_Prompt=b", "--json", "—Seed=4"]
+    assert normalised(given) == ["upscale", "x.png", "--power", "0.2", "--neg", "a", "--neg=b", "--json", "--seed=4"]
+
+
+def test_parameters_of_the_table_are_options():
+    options = make_parser().parse_args(["upscale", "x.png", "--missing_lora", "skip", "--seed", "1"])
+    assert (options.parameter_missing_lora, options.parameter_seed) == (["skip"], ["1"])
+
+
+def test_checkmetadata_as_json(capsys):
+    assert main(["checkmetadata", str(ODD), "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    expected = "origin positive negative seed cfg steps sampler scheduler checkpoint vae loras clip_skip width height hires denoise warnings fields"
+    assert set(expected.split()) <= set(data)
+    assert data["origin"] == "distillery-old"
+
+
+def test_checkmetadata_shows_fields_with_their_places(capsys):
+    assert main(["checkmetadata", str(CAT)]) == 0
+    shown = capsys.readouterr().out
+    assert "20240229" in shown and "NOISE_SEED" in shown and "what the image carries" in shown
+
+
+def test_no_generation_data_is_an_answer(tmp_path, capsys):
+    Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
+    assert main(["checkmetadata", str(tmp_path / "a.png")]) == 0
+    assert "No generation data" in capsys.readouterr().out
+    assert main(["upscale", str(tmp_path / "a.png")]) == 1
+    assert "--prompt" in capsys.readouterr().err
+
+
+def test_help_needs_neither_torch_nor_pillow():
+    code = (
+        "import sys\nfor m in ('torch', 'PIL', 'numpy', 'websocket'): sys.modules[m] = None\n"
+        "from distillery.driver.cli import main\nsys.exit(main(['upscale', '--help']))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.server
+@pytest.mark.slow
+def test_upscale_prints_where_the_result_is_and_how_it_was_made(server, tmp_path, capsys):
+    assert main(["upscale", str(ODD), "—power", "0", "--server", server.url, "--out", str(tmp_path)]) == 0
+    shown = capsys.readouterr().out
+    assert "odd_2x.png" in shown and "422x346" in shown and "7041776" in shown and "RealESRGAN" in shown
+    assert Image.open(tmp_path / "odd_2x.png").size == (422, 346)
+
+
+@pytest.mark.server
+@pytest.mark.slow
+def test_several_images_give_results_and_errors_of_their_own(server, tmp_path, capsys):
+    code = main(
+        [
+            "upscale",
+            str(ODD),
+            "missing.png",
+            str(ODD),
+            "--power",
+            "0",
+            "--json",
+            "--server",
+            server.url,
+            "--out",
+            str(tmp_path),
+        ]
+    )
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert code == 1
+    assert [("path" in line, "error" in line) for line in lines] == [(True, False), (False, True), (True, False)]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["odd_2x.png", "odd_2x_2.png"]
+
+
+@pytest.mark.server
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_ctrl_c_cancels_the_job_on_the_server(server, tmp_path):
+    import requests
+
+    command = [
+        sys.executable,
+        "-m",
+        "distillery.driver",
+        "upscale",
+        str(CAT),
+        "--server",
+        server.url,
+        "--out",
+        str(tmp_path),
+    ]
+    process = subprocess.Popen([*command, "--seed", "99"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    session = requests.Session()
+    session.trust_env = False
+
+    def remaining() -> int:
+        return session.get(f"{server.url}/prompt", timeout=10).json()["exec_info"]["queue_remaining"]
+
+    deadline = time.monotonic() + 60
+    while not remaining() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130 and "cancelled" in errors and "Traceback" not in errors
+    assert remaining() == 0
+    assert not list(tmp_path.iterdir())

@@ -50,7 +50,7 @@ usage: distillery COMMAND …
   test [pytest options]   run the tests
   python …                the environment's Python, with this checkout importable as distillery
 
-The first command sets up an environment with PyTorch (about 5.5 GB on Linux) in
+The first command sets up an environment with PyTorch (about 7 GB on Linux) in
 {home}
 (DISTILLERY_HOME moves it). `distillery COMMAND --help` tells more.
 """
@@ -174,7 +174,7 @@ def _make(root: Path, directory: Path, say: Say) -> None:
     if large:
         _check_disk(directory)
     steps = _Steps(say)
-    size = " (once; about 5.5 GB on Linux, less elsewhere; a few minutes on a fast line)" if large else ""
+    size = " (once; about 7 GB on Linux, less elsewhere; a few minutes on a fast line)" if large else ""
     say(f"Setting up in {directory}{size}.")
     python = environment_python(directory)
     log = directory.with_name(f"{directory.name}.log")

@@ -9,7 +9,7 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -98,11 +98,12 @@ def check_disk(home: Path) -> Check:
     return Check("disk", "ok", found)
 
 
-def check_variables(environ: Iterable[str] | os._Environ[str]) -> Iterator[Check]:
+def check_variables(environ: Mapping[str, str]) -> Iterator[Check]:
     """The settings by environment variables that are in force."""
-    names = sorted(n for n in environ if n.startswith("DISTILLERY_") and n != "DISTILLERY_CHECKOUT")
-    for name in names:
-        yield Check("variable", "note", f"{name}={os.environ.get(name, '')}")
+    # The launcher sets these two for its children; the second one is in the line of the disk.
+    for name in sorted(set(environ) - {"DISTILLERY_CHECKOUT", "DISTILLERY_HOME"}):
+        if name.startswith("DISTILLERY_"):
+            yield Check("variable", "note", f"{name}={environ[name]}")
 
 
 def check_torch() -> Check:
@@ -336,7 +337,9 @@ def doctor_command(args: argparse.Namespace) -> int:
             console.print(str(error), markup=False, soft_wrap=True)
             return 1
         missing = sum(check.state == "missing" for check in checks)
-        console.print(f"{missing} missing; see above what to do." if missing else "All that is needed is there.")
+        later = any(check.state == "later" for check in checks)
+        well = "All that is needed is there" + (", or comes by itself on first use." if later else ".")
+        console.print(f"{missing} missing; see above what to do." if missing else well)
     return 0 if is_healthy(checks) else 1
 
 

@@ -240,43 +240,43 @@ def test_options_of_pip_that_put_packages_elsewhere_are_not_inherited(checkout: 
 # --- what goes wrong ---------------------------------------------------------------------------------------------
 
 
-def kill(process: subprocess.Popen[str], number: int) -> None:
+def kill(process: subprocess.Popen[str], name: str) -> None:
     """As a terminal does it: Ctrl-C reaches the whole group, the others the launcher alone."""
-    if number == signal.SIGINT:
-        os.killpg(process.pid, number)
+    if name == "SIGINT":
+        os.killpg(process.pid, signal.SIGINT)
     else:
-        process.send_signal(number)
+        process.send_signal(signal.Signals[name])
 
 
 @posix
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("number", "stage"),
+    ("name", "stage"),
     [
-        (signal.SIGINT, "making a virtual environment"),
-        (signal.SIGTERM, "making a virtual environment"),
-        (signal.SIGKILL, "making a virtual environment"),
-        (signal.SIGINT, "resolving"),
-        (signal.SIGKILL, "resolving"),
+        ("SIGINT", "making a virtual environment"),
+        ("SIGTERM", "making a virtual environment"),
+        ("SIGKILL", "making a virtual environment"),
+        ("SIGINT", "resolving"),
+        ("SIGKILL", "resolving"),
     ],
 )
-def test_an_interrupted_set_up_is_completed_by_the_next_run(checkout: Checkout, number: int, stage: str) -> None:
+def test_an_interrupted_set_up_is_completed_by_the_next_run(checkout: Checkout, name: str, stage: str) -> None:
     process = checkout.start("python", "-c", "")
     assert process.stderr is not None
     while stage not in (line := process.stderr.readline()):
         assert line, "the set-up ended before that stage"
     time.sleep(0.1)
-    kill(process, number)
+    kill(process, name)
     process.wait(60)
     left = [p for p in psutil.process_iter(["cmdline"]) if str(checkout.home) in " ".join(p.info["cmdline"] or [])]
-    assert bool(left) == (number == signal.SIGKILL)
+    assert bool(left) == (name == "SIGKILL")
     assert process.returncode not in (0, 1)
     assert not bootstrap.is_complete(checkout.environments[0])
 
     after = checkout.run("python", "-c", "import tiny; print(tiny.VALUE)")
     assert (after.returncode, after.stdout) == (0, "1\n"), after.stderr
     assert "ready" in after.stderr
-    assert ("waiting for its end" in after.stderr) == (number == signal.SIGKILL)
+    assert ("waiting for its end" in after.stderr) == (name == "SIGKILL")
     assert "Traceback" not in process.communicate()[1]
 
 

@@ -221,7 +221,7 @@ ENSURE = "from distillery.driver import server; print(server.ensure(idle_timeout
 @pytest.mark.server
 @pytest.mark.slow
 def test_two_at_once_share_one_and_it_ends_when_idle_but_not_at_work(home: Path) -> None:
-    command = [sys.executable, "-c", ENSURE.format(4)]
+    command = [sys.executable, "-c", ENSURE.format(3)]
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     said = [process.communicate(timeout=300)[0] for process in both]
     pids = {int(text.splitlines()[-1]) for text in said}
@@ -233,14 +233,14 @@ def test_two_at_once_share_one_and_it_ends_when_idle_but_not_at_work(home: Path)
     url = server.ensure().url
     for seed in range(4):
         submit(url, slow_job(seed))
-    busy = time.monotonic()
+    worked = time.monotonic()
     while requests.get(f"{url}/prompt", timeout=60).json()["exec_info"]["queue_remaining"]:
         time.sleep(0.2)
-    worked = time.monotonic() - busy
+    assert time.monotonic() - worked > 4, "the jobs were too short to tell"
     assert alive(pid)
-    assert wait_until(lambda: not alive(pid), 30), f"it lives on, {worked:.0f} s of work and 30 s of idleness later"
+    assert wait_until(lambda: not alive(pid), 30)
     assert server.status() is None
-    assert "Idle for 4 s: ending." in server.logs()
+    assert "Idle for 3 s: ending." in server.logs()
     assert "Stopped server" in server.logs()  # ended by itself, not by force
 
 
@@ -329,7 +329,7 @@ def test_ctrl_c_during_the_start_leaves_nothing(home: Path, tmp_path: Path, monk
 
 
 def test_a_server_that_never_answers_is_ended(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "_START_TIMEOUT", 2.0)
+    monkeypatch.setattr(server, "START_TIMEOUT", 2.0)
     own = make_own(tmp_path / "own", "import time; time.sleep(60)\n")
     with pytest.raises(ServerError, match=r"did not answer within 2 s"):
         server.ensure(comfyui=own)
@@ -425,20 +425,26 @@ def test_its_own_python_runs_it(tmp_path: Path, place: str) -> None:
 
 def test_the_watchdog_sees_idleness_loss_of_its_folder_and_a_successor(tmp_path: Path) -> None:
     state = tmp_path / "state"
-    assert comfyui_main.reason_to_end(state, "8188", 10) == "The state folder is gone"
+
+    def reason(running: float = 60) -> str | None:
+        return comfyui_main.reason_to_end(state, "8188", 10, running)
+
+    assert reason() == "The state folder is gone"
     state.mkdir()
+    assert reason() is None
+    assert reason(running=601) == "Nobody has waited for the start"
     mark = state / comfyui_main.LAST_USED
     mark.touch()
-    assert comfyui_main.reason_to_end(state, "8188", 10) is None
-    for text, reason in (
+    assert reason(running=601) is None
+    for text, expected in (
         ('{"url": "http://127.0.0.1:8188"}', None),
         ('{"url": "http://127.0.0.1:18188"}', "Another server has taken over"),
         ("{", None),
     ):
         (state / comfyui_main.STATE).write_text(text)
-        assert comfyui_main.reason_to_end(state, "8188", 10) == reason
+        assert reason() == expected
     os.utime(mark, (time.time() - 11, time.time() - 11))
-    assert comfyui_main.reason_to_end(state, "8188", 10) == "Idle for 10 s"
+    assert reason() == "Idle for 10 s"
 
 
 def test_the_pack_link_is_made_kept_and_mended(tmp_path: Path) -> None:

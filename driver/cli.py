@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import json
 import logging
 import logging.handlers
@@ -17,7 +18,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from .. import __version__
-from ..nodes.command import CommandError, format_command, parse_command
+from ..nodes.command import CommandError, format_command, parse_command, parse_value
 from ..nodes.errors import DistilleryError
 from ..nodes.generation import Generation, to_dict
 from ..nodes.parameters import BY_NAME, PARAMETERS
@@ -28,6 +29,11 @@ DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 """Exit codes: all done; a job failed; it cannot be run as given; Ctrl-C."""
 
 _EXITS = "exit codes: 0 done, 1 a job failed, 2 it cannot be run as given (bad command, no such file), 130 interrupted"
+
+# What a stranger's image must not send to a terminal: control characters, and those that turn the text around.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_OPTION = re.compile(r"(?:--|[‐‑‒–—―−⸺⸻]+-?)([A-Za-z][\w-]*)(=.*)?$", re.DOTALL)
+_OWN_OPTIONS = ("out", "json", "server", "comfyui", "verbose", "help")
 
 log = logging.getLogger(__name__)
 
@@ -47,10 +53,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _log_to_file(getattr(options, "verbose", False))
         return int(options.run(options))
     except (CommandError, SourceError, _Usage) as error:
-        errors.print(f"[red]{escape(str(error))}[/red]", highlight=False)
+        errors.print(f"[red]{shown(str(error))}[/red]", highlight=False)
         return USAGE
     except DistilleryError as error:
-        errors.print(f"[red]{escape(str(error))}[/red]", highlight=False)
+        errors.print(f"[red]{shown(str(error))}[/red]", highlight=False)
         return FAILED
     except KeyboardInterrupt:
         errors.print("Interrupted.")
@@ -66,20 +72,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return FAILED
 
 
+_MISSING = "\0"
+"""Stands for a value that was not given; no argument of a process can hold it."""
+
+
 class _Usage(DistilleryError):
     """What was typed cannot be run."""
 
 
 def normalised(arguments: Sequence[str]) -> list[str]:
     """Arguments with the command's freedoms: typographic dashes, names in any case, aliases."""
-    result = []
+    result: list[str] = []
+    open_parameter = False
     for argument in arguments:
-        match = re.match(r"(?:--|[‐‑‒–—―−⸺⸻]+-?)([A-Za-z][\w-]*)(=.*)?$", argument, re.DOTALL)
+        match = _OPTION.match(argument)
         if match:
             parameter = BY_NAME.get(match[1].lower().replace("-", "_"))
-            argument = f"--{parameter.name if parameter else match[1]}{match[2] or ''}"
-        result.append(argument)
+            name = match[1].lower() if match[1].lower() in _OWN_OPTIONS else match[1]
+            result.append(f"--{parameter.name if parameter else name}{match[2] or ''}")
+            open_parameter = parameter is not None and not match[2]
+        elif open_parameter:
+            # Joined, so that a value such as -foo or -.5 is not taken for an option.
+            result[-1] += f"={argument}"
+            open_parameter = False
+        else:
+            result.append(argument)
     return result
+
+
+def shown(text: str) -> str:
+    """Text from elsewhere, fit for a terminal and for rich."""
+    return escape(_CONTROL.sub("\ufffd", text))
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -97,7 +120,7 @@ def make_parser() -> argparse.ArgumentParser:
     group = upscale.add_argument_group("parameters (they override what the image carries)")
     for parameter in PARAMETERS:
         group.add_argument(
-            f"--{parameter.name}", dest=f"parameter_{parameter.name}", action="append",
+            f"--{parameter.name}", dest=f"parameter_{parameter.name}", action="append", nargs="?", const=_MISSING,
             metavar="X" if parameter.kind == "float" else "N" if parameter.kind == "int" else parameter.name.upper(),
             help=f"{parameter.meaning}; {parameter.accepts}; default {parameter.default}".replace("%", "%%"),
         )  # fmt: skip
@@ -134,6 +157,10 @@ def _refuse(options: argparse.Namespace, unknown: Sequence[str], parser: argpars
     """Say what is wrong with arguments that argparse does not know."""
     named = next((u for u in unknown if u.startswith("--")), None)
     if named is not None and options.run is run_upscale:
+        name = named[2:].split("=")[0].lower()
+        close = difflib.get_close_matches(name, [*BY_NAME, *_OWN_OPTIONS], n=1, cutoff=0.5)
+        if close and close[0] in _OWN_OPTIONS:
+            raise _Usage(f"unknown option --{name}. Did you mean --{close[0]}?")
         parse_command(f"{named.split('=')[0]} x")  # raises, with a did-you-mean
     raise _Usage(f"unknown option {' '.join(unknown)}; see --help.")
 
@@ -150,6 +177,9 @@ def run_upscale(options: argparse.Namespace) -> int:
     from .driver import Driver  # brings Pillow and numpy along, which --help does not need
     from .progress import TerminalProgress
 
+    for parameter in PARAMETERS:
+        if _MISSING in (getattr(options, f"parameter_{parameter.name}") or ()):
+            parse_value(parameter, "")  # raises, with what is accepted
     command = format_command({p.name: getattr(options, f"parameter_{p.name}") for p in PARAMETERS})
     parse_command(command)
     screen = Console(stderr=True, soft_wrap=True)
@@ -162,7 +192,7 @@ def run_upscale(options: argparse.Namespace) -> int:
                     result = driver.upscale(source, command)
                     print(json.dumps(as_json(source, result), ensure_ascii=False), flush=True)
                 else:
-                    with TerminalProgress(screen, escape(label)) as progress:
+                    with TerminalProgress(screen, shown(label)) as progress:
                         result = driver.upscale(source, command, progress)
                     show_result(result)
                 codes.append(DONE)
@@ -184,7 +214,7 @@ def _report(options: argparse.Namespace, screen: Console, source: str, error: Di
     if options.json:
         print(json.dumps({"source": source.split("?")[0], "error": str(error)}, ensure_ascii=False), flush=True)
     else:
-        screen.print(f"[red]{escape(source.split('?')[0])}: {escape(str(error))}[/red]", highlight=False)
+        screen.print(f"[red]{shown(source.split('?')[0])}: {shown(str(error))}[/red]", highlight=False)
 
 
 def as_json(source: str, result: Any) -> dict[str, Any]:
@@ -205,10 +235,10 @@ def as_json(source: str, result: Any) -> dict[str, Any]:
 def show_result(result: Any) -> None:
     """Where the result is, what was recalled, warnings, seconds."""
     console = Console(soft_wrap=True)
-    console.print(f"[bold]{escape(str(result.path))}[/bold]  {result.width}x{result.height}", highlight=False)
+    console.print(f"[bold]{shown(str(result.path))}[/bold]  {result.width}x{result.height}", highlight=False)
     console.print(_table(result.generation))
     for warning in result.warnings:
-        console.print(f"[yellow]! {escape(warning)}[/yellow]", highlight=False)
+        console.print(f"[yellow]! {shown(warning)}[/yellow]", highlight=False)
     slow = [f"{title} {seconds:.1f}" for title, seconds in result.seconds.items() if seconds >= 0.05]
     cached = f"; {len(result.cached)} stages from the cache" if result.cached else ""
     console.print(
@@ -225,7 +255,7 @@ def _table(generation: Generation) -> Table:
     table.add_column(style="dim", overflow="fold")
     for name, value, where in as_rows(generation):
         if value:
-            table.add_row(escape(name), escape(value), escape(where))
+            table.add_row(shown(name), shown(value), shown(where))
     return table
 
 
@@ -248,7 +278,7 @@ def run_checkmetadata(options: argparse.Namespace) -> int:
     else:
         console.print(_table(generation))
     for warning in generation.warnings:
-        console.print(f"[yellow]! {escape(warning)}[/yellow]", highlight=False)
+        console.print(f"[yellow]! {shown(warning)}[/yellow]", highlight=False)
     carried = list(carried_rows(generation))
     if carried:
         table = Table(
@@ -257,7 +287,7 @@ def run_checkmetadata(options: argparse.Namespace) -> int:
         table.add_column(style="cyan", no_wrap=True)
         table.add_column(overflow="fold")
         for name, value in carried:
-            table.add_row(escape(name), escape(value))
+            table.add_row(shown(name), shown(value))
         console.print(table)
     return DONE
 

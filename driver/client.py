@@ -34,6 +34,8 @@ POLL = 2.0
 STALL = 1800.0
 """Seconds without any sign of progress after which a running job is given up. A slow step is no error: the largest
 step on the slowest machine must fit."""
+_UNHEARD = 5.0
+"""Seconds for which a new connection may bring nothing but its greeting while a job runs."""
 _TIMEOUT = (10, 60)
 """Seconds to connect, and between two bytes of an answer."""
 _TERMINAL = ("completed", "failed", "cancelled")
@@ -106,9 +108,8 @@ class ComfyClient:
         The name is made from the content, so that the same image is recognised by ComfyUI's cache.
         """
         name = f"distillery_{hashlib.sha256(data).hexdigest()[:24]}.{extension}"
-        response = self._request(
-            "POST", "/upload/image", files={"image": (name, data)}, data={"type": "temp", "overwrite": "true"}
-        )
+        # Never overwritten: the same file is recognised by the server, and another job may just be reading it.
+        response = self._request("POST", "/upload/image", files={"image": (name, data)}, data={"type": "temp"})
         if response.status_code == 413:
             raise ServerError(
                 f"The server refuses an image of {len(data) / 1e6:.1f} MB. Start it with a larger --max-upload-size."
@@ -204,12 +205,18 @@ class ComfyClient:
             except ServerError:
                 # The answer may be lost and the job taken: it must not be queued twice.
                 time.sleep(1 + attempt)
-                if attempt == 2:
-                    raise
                 with contextlib.suppress(ServerError):
                     if self.job(prompt_id) is not None:
                         return prompt_id
+                    self._request("POST", f"/api/jobs/{prompt_id}/cancel")
+                if attempt == 2:
+                    raise
                 continue
+            except BaseException:
+                # Interrupted while the server was checking it: it may run all the same.
+                with contextlib.suppress(ServerError):
+                    self.cancel(prompt_id, timeout=5)
+                raise
             if response.status_code == 200:
                 accepted = response.json()
                 if accepted.get("node_errors"):
@@ -228,14 +235,15 @@ class ComfyClient:
     def _wait(self, prompt_id: str, events: _EventStream, on_event: Callable[[Event], None]) -> list[str]:
         cached: list[str] = []
         last_sign = time.monotonic()
+        next_look = last_sign + POLL
         unknown = 0
         while True:
-            event = events.get(POLL)
-            if event is not None:
-                data = event.get("data") or {}
-                if data.get("prompt_id") != prompt_id:
-                    continue
+            event = events.get(max(0.0, next_look - time.monotonic()))
+            # Others' news arrive here too, and must not keep this job from being looked at.
+            data = (event.get("data") or {}) if event is not None else {}
+            if event is not None and data.get("prompt_id") == prompt_id:
                 last_sign = time.monotonic()
+                next_look = last_sign + POLL
                 kind = event.get("type")
                 if kind == "execution_cached":
                     cached += [str(node) for node in data.get("nodes", [])]
@@ -243,6 +251,9 @@ class ComfyClient:
                 # Only this one comes after the history is written.
                 if not (kind == "executing" and data.get("node") is None):
                     continue
+            elif time.monotonic() < next_look:
+                continue
+            next_look = time.monotonic() + POLL
             try:
                 job = self.job(prompt_id)
             except ServerError:
@@ -260,9 +271,13 @@ class ComfyClient:
                 return cached
             if status == "pending":
                 last_sign = time.monotonic()  # others' jobs come first
-            if time.monotonic() - last_sign > STALL:
+            elif events.unheard > _UNHEARD:
+                events.drop()
+            # Where nothing can be heard, silence says little.
+            limit = STALL if events.hears else 4 * STALL
+            if time.monotonic() - last_sign > limit:
                 self.cancel(prompt_id)
-                raise JobError(f"The job made no progress for {STALL / 60:.0f} minutes and was cancelled.")
+                raise JobError(f"The job made no progress for {limit / 60:.0f} minutes and was cancelled.")
 
     def _outcome(self, prompt_id: str, prompt: Mapping[str, Any], cached: list[str]) -> Outcome:
         finished = self.history(prompt_id)
@@ -294,6 +309,9 @@ class _EventStream:
         self._closed = threading.Event()
         self._socket: websocket.WebSocket | None = None
         self._connected = threading.Event()
+        self._messages = 0
+        """On this connection; the first one is the server's greeting."""
+        self._since = time.monotonic()
         self._thread = threading.Thread(target=self._read, daemon=True, name="comfyui events")
         self._thread.start()
         # A job that starts before the socket stands would only lose its first events.
@@ -311,6 +329,19 @@ class _EventStream:
             with contextlib.suppress(OSError):
                 self._socket.sock.shutdown(socket.SHUT_RDWR)
 
+    @property
+    def hears(self) -> bool:
+        """Whether the connection stands and has brought more than the server's greeting."""
+        return self._connected.is_set() and self._messages > 1
+
+    @property
+    def unheard(self) -> float:
+        """Seconds for which a standing connection has brought nothing but the server's greeting.
+
+        The end of the connection before it, noticed late, may have taken it off the server's list for good.
+        """
+        return 0.0 if self.hears or not self._connected.is_set() else time.monotonic() - self._since
+
     def get(self, timeout: float) -> Event | None:
         """The next event, or None after so many seconds of silence."""
         try:
@@ -319,21 +350,23 @@ class _EventStream:
             return None
 
     def _read(self) -> None:
-        pause = 0.2
+        pause = 0.5  # never at once: see unheard
         while not self._closed.is_set():
             try:
                 # An Origin header would be checked against the host, which fails behind a tunnel.
                 self._socket = websocket.create_connection(
                     self._url, timeout=10, suppress_origin=True, http_no_proxy=["*"] if self._loopback else None
                 )
+                self._messages, self._since = 0, time.monotonic()
                 self._connected.set()
-                pause = 0.2
+                pause = 0.5
                 self._socket.settimeout(30)
                 self._drain(self._socket)
                 self._socket.close()
             except (OSError, websocket.WebSocketException) as error:
                 if not self._closed.is_set():
                     log.info("websocket: %s; connecting again", error)
+            self._connected.clear()
             self._closed.wait(pause)
             pause = min(pause * 2, 5)
 
@@ -346,6 +379,7 @@ class _EventStream:
                 continue
             if message == "":
                 return
+            self._messages += 1
             if isinstance(message, bytes):
                 continue  # previews
             try:

@@ -20,6 +20,7 @@ from PIL import Image
 from ..nodes.command import parse_command
 from ..nodes.generation import Generation, from_dict
 from ..nodes.mini import ensure_mini
+from ..nodes.parameters import MIN_SIDE
 from ..nodes.recall import recall
 from ..nodes.record import RECORD_KEY
 from ..nodes.settings import settings_for
@@ -160,6 +161,10 @@ class Driver:
         report = on_progress or (lambda progress: None)
         parsed = parse_command(command)
         image = load(source)
+        if min(image.width, image.height) < MIN_SIDE:
+            raise SourceError(
+                f"{image.stem} has {image.width}x{image.height} pixels; at least {MIN_SIDE}x{MIN_SIDE} are needed."
+            )
         recalled = _recalled(image)
         settings_for(recalled, parsed)  # what cannot be run is said before a server is started
         folder = Path(out) if out is not None else self._out

@@ -43,7 +43,7 @@ class TerminalProgress:
     def __call__(self, event: Event) -> None:
         """Show an event."""
         if isinstance(event, Message):
-            self._console.print(f"[dim]{event.text}[/dim]" if not self._plain else event.text, highlight=False)
+            self._console.print(event.text, style=None if self._plain else "dim", markup=False, highlight=False)
         elif isinstance(event, Stage):
             if event.title in _QUICK:
                 return

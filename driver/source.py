@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import io
 import ipaddress
 import re
 import socket
+import ssl
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit
 
 import certifi
-import urllib3
 from PIL import Image, UnidentifiedImageError
 
 from .errors import SourceError
@@ -54,7 +57,7 @@ class SourceImage:
 
 def load(source: str | Path) -> SourceImage:
     """Read a file or fetch a Discord attachment. Raises SourceError with what to do."""
-    text = str(source)
+    text = str(source).strip().strip("<>") if isinstance(source, str) else str(source)
     if re.match(r"[a-zA-Z][a-zA-Z0-9+.-]+://", text):
         data, name = fetch(text)
         return checked(data, PurePosixPath(name).stem or "image", name)
@@ -125,40 +128,102 @@ def discord_url(url: str, now: float | None = None) -> SplitResult:
     return SplitResult("https", HOSTS[0], parts.path, urlencode(query), "")
 
 
-def fetch(url: str, resolve: Resolve | None = None) -> tuple[bytes, str]:
+def is_public(address: str) -> bool:
+    """Whether an IP address is on the open internet, wherever it is embedded in another one."""
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(ip, ipaddress.IPv6Address):
+        inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
+        if inner is None and ip in ipaddress.ip_network("64:ff9b::/96"):
+            inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+        if inner is not None and not is_public(str(inner)):
+            return False
+    return ip.is_global and not ip.is_multicast
+
+
+@dataclass(frozen=True)
+class Network:
+    """What a fetch runs under. Tests exchange these rules, never the code that fetches."""
+
+    resolve: Resolve | None = None
+    permitted: Callable[[str], bool] = is_public
+    port: int = 443
+    context: ssl.SSLContext | None = None
+    deadline: float = DEADLINE
+
+
+def fetch(url: str, resolve: Resolve | None = None, network: Network | None = None) -> tuple[bytes, str]:
     """Download an attachment; returns its bytes and its file name.
 
     The name is resolved once, only a global address is taken, and the connection is made to that very address, so
     that no second look-up can point it elsewhere. No redirects, no proxy, no decompression, a cap on the bytes and
-    one deadline over all of it.
+    one deadline over all of it, however slowly the bytes trickle.
     """
+    network = network or Network()
     parts = discord_url(url)
     host = parts.hostname or ""
-    address = global_address(host, resolve or _resolve)
-    started = time.monotonic()
-    pool = urllib3.HTTPSConnectionPool(
-        address, 443, server_hostname=host, assert_hostname=host, cert_reqs="CERT_REQUIRED", ca_certs=certifi.where(),
-        retries=False, timeout=urllib3.Timeout(connect=10, read=15), maxsize=1,
-    )  # fmt: skip
-    headers = {"Host": host, "Accept-Encoding": "identity", "User-Agent": "distillery-upscale"}
+    address = global_address(host, resolve or network.resolve or _resolve, network.permitted)
+    connection = _Pinned(host, address, network.port, network.context or _tls())
+    late = threading.Event()
+
+    def expire() -> None:
+        late.set()
+        connection.abort()
+
+    # A socket's own time-out starts anew with each byte.
+    timer = threading.Timer(network.deadline, expire)
+    timer.daemon = True
+    timer.start()
     try:
-        response = pool.request(
-            "GET",
-            f"{parts.path}?{parts.query}",
-            headers=headers,
-            redirect=False,
-            preload_content=False,
-            decode_content=False,
-        )
-        with response:
-            return _read(response, started), unquote(PurePosixPath(parts.path).name)
-    except urllib3.exceptions.HTTPError as error:
+        path = quote(parts.path, safe="/%!$&'()*+,;=:@~")
+        connection.request(
+            "GET", f"{path}?{parts.query}" if parts.query else path,
+            headers={"Accept-Encoding": "identity", "User-Agent": "distillery-upscale"},
+        )  # fmt: skip
+        data, expected = _read(connection.getresponse())
+        if late.is_set():
+            raise TimeoutError
+        if expected is not None and len(data) < expected:
+            raise SourceError(f"The download broke off after {len(data)} of {expected} bytes. Try again.")
+        return data, unquote(PurePosixPath(parts.path).name)
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        if late.is_set():
+            raise SourceError(f"The download took longer than {network.deadline:g} s. Try again.") from None
         raise SourceError(f"{_shown(url)} could not be fetched ({type(error).__name__}). Try again.") from error
     finally:
-        pool.close()
+        timer.cancel()
+        connection.close()
 
 
-def _read(response: urllib3.BaseHTTPResponse, started: float) -> bytes:
+class _Pinned(http.client.HTTPSConnection):
+    """Connects to one address, and has the certificate checked for the name."""
+
+    def __init__(self, host: str, address: str, port: int, context: ssl.SSLContext) -> None:
+        super().__init__(host, port, timeout=15, context=context)
+        self._address, self._tls = address, context
+        self._plain: socket.socket | None = None
+
+    def connect(self) -> None:
+        self._plain = socket.create_connection((self._address, self.port), self.timeout)
+        # Shaking hands after the assignment, so that abort() reaches it.
+        self.sock = self._tls.wrap_socket(self._plain, server_hostname=self.host, do_handshake_on_connect=False)
+        self.sock.do_handshake()
+
+    def abort(self) -> None:
+        """Wake up whoever waits for this connection, from another thread."""
+        for waited_for in (self.sock, self._plain):
+            if waited_for is not None:
+                with contextlib.suppress(OSError):
+                    waited_for.shutdown(socket.SHUT_RDWR)
+
+
+def _tls() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.load_verify_locations(certifi.where())  # Python on macOS comes without the system's
+    return context
+
+
+def _read(response: http.client.HTTPResponse) -> tuple[bytes, int | None]:
+    """The body, and how long it should be where the server says so."""
     if response.status in (403, 404, 410):
         raise SourceError(
             f"Discord answered {response.status}: the link has expired or the image was deleted. Copy the link again."
@@ -166,22 +231,21 @@ def _read(response: urllib3.BaseHTTPResponse, started: float) -> bytes:
     if response.status != 200:
         raise SourceError(f"Discord answered {response.status} and not with an image. Copy the image's link again.")
     data = bytearray()
-    for block in response.stream(1 << 16, decode_content=False):
+    while block := response.read1(1 << 16):
         data += block
         if len(data) > MAX_BYTES:
             raise SourceError(f"The image has more than {MAX_BYTES >> 20} MiB, which is the most that is taken.")
-        if time.monotonic() - started > DEADLINE:
-            raise SourceError(f"The download took longer than {DEADLINE:.0f} s. Try again.")
-    return bytes(data)
+    length = response.getheader("Content-Length", "")
+    return bytes(data), int(length) if length.isdigit() else None
 
 
-def global_address(host: str, resolve: Resolve) -> str:
+def global_address(host: str, resolve: Resolve, permitted: Callable[[str], bool] = is_public) -> str:
     """The address to connect to: all that the name resolves to must be on the open internet."""
     try:
         addresses = list(resolve(host))
     except OSError as error:
         raise SourceError(f"{host} cannot be found: there is no network, or no name service.") from error
-    if not addresses or not all(ipaddress.ip_address(a).is_global for a in addresses):
+    if not addresses or not all(permitted(address) for address in addresses):
         raise SourceError(f"{host} does not lead to the open internet from here, so nothing is fetched from it.")
     return addresses[0]
 

@@ -15,6 +15,8 @@ NEGATIVE_SUFFIX = "nsfw, worst quality, deformed, low quality, bad"
 
 HIRES_STEPS = 15
 CFG = 6.0
+MIN_SIDE = 64
+"""Smallest side in pixels of an image that is upscaled: less than 8 latent cells carry no picture."""
 OVERLAP = 128
 """Overlap of neighbouring HiRes tiles in pixels."""
 

@@ -9,9 +9,7 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from .errors import DistilleryError
-
-MIN_SIDE = 64
-"""Smallest side in pixels that the pipeline takes: less than 8 latent cells carry no picture."""
+from .parameters import MIN_SIDE
 
 
 def load_pixels(path: str | Path) -> tuple[torch.Tensor, torch.Tensor]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from distillery.driver.cli import main, make_parser, normalised
 from distillery.nodes.parameters import PARAMETERS
@@ -27,6 +28,10 @@ CAT, ODD = ROOT / "examples" / "cat.png", ROOT / "examples" / "odd.png"
         (["upscale", str(CAT), "--power", "2"], 2, ["--power", "out of range", "0 to 1"]),
         (["upscale", str(CAT), "--power", "0.2", "--power", "0.3"], 2, ["--power", "twice"]),
         (["upscale", str(CAT), "--neg", "a --foo b"], 2, ["--foo"]),
+        (["upscale", str(CAT), "--power"], 2, ["--power needs a value", "0 to 1"]),
+        (["upscale", str(CAT), "--power", "--seed", "1"], 2, ["--power needs a value"]),
+        (["upscale", str(CAT), "--power", "-.5"], 2, ["--power", "-.5", "out of range"]),
+        (["upscale", str(CAT), "--outt", "x"], 2, ["--outt", "Did you mean --out?"]),
         (["upscale", "no-such-file.png"], 2, ["no-such-file.png"]),
         (["upscale", str(ROOT / "README.md")], 2, ["README.md", "not an image"]),
         (["upscale", "https://example.org/a.png"], 2, ["Discord"]),
@@ -59,7 +64,28 @@ def test_help_names_every_parameter_with_its_default(capsys):
 
 def test_typographic_dashes_and_any_case_are_taken():
     given = ["upscale", "x.png", "—power", "0.2", "--NEG", "a", "--Negative_Prompt=b", "--json", "—Seed=4"]
-    assert normalised(given) == ["upscale", "x.png", "--power", "0.2", "--neg", "a", "--neg=b", "--json", "--seed=4"]
+    assert normalised(given) == ["upscale", "x.png", "--power=0.2", "--neg=a", "--neg=b", "--json", "--seed=4"]
+
+
+def test_values_that_look_like_options_are_values():
+    options = make_parser().parse_args(normalised(["upscale", "--neg", "-foo", "x.png", "--seed", "-1", "--OUT", "d"]))
+    assert (options.sources, options.parameter_neg, options.parameter_seed) == (["x.png"], ["-foo"], ["-1"])
+    assert options.out == "d"
+
+
+def test_an_image_cannot_write_to_the_terminal(tmp_path, capsys):
+    info = PngInfo()
+    data = {
+        "request_type": "\x1b[2J",
+        "template_inputs": {"POSITIVE_PROMPT": "a\x1b]0;owned\x07 cat", "NOISE_SEED": "5"},
+    }
+    info.add_text(
+        "prompt", json.dumps({**data, "preset_dict": {}, "payload_keymaker": {}, "command_string": "\x9b31m"})
+    )
+    Image.new("RGB", (64, 64)).save(tmp_path / "a.png", pnginfo=info)
+    assert main(["checkmetadata", str(tmp_path / "a.png")]) == 0
+    shown = capsys.readouterr().out
+    assert "cat" in shown and not [c for c in shown if (ord(c) < 32 and c not in "\n\t") or 0x7F <= ord(c) < 0xA0]
 
 
 def test_parameters_of_the_table_are_options():

@@ -9,6 +9,7 @@ import time
 import uuid
 
 import pytest
+import websocket
 from PIL import Image
 
 from distillery.driver import client as client_module
@@ -168,6 +169,67 @@ def test_a_job_survives_a_dropped_socket(client):
 
     outcome = client.run(slow_graph(steps=25), on_event=drop)
     assert dropped and outcome.outputs["6"]["images"]
+
+
+def blurred(side: int, times: int, color: int = 1) -> dict:
+    """Stock nodes that work for seconds without a word of progress inside a node."""
+    nodes = graph(n1_width=side, n1_height=side, n1_color=color)
+    last = "1"
+    for i in range(times):
+        last, before = f"b{i}", last
+        nodes[last] = {
+            "class_type": "ImageBlur", "inputs": {"image": [before, 0], "blur_radius": 31, "sigma": 9.0}
+        }  # fmt: skip
+    nodes["2"]["inputs"]["images"] = [last, 0]
+    return nodes
+
+
+@server_test
+@pytest.mark.slow
+def test_a_socket_that_the_server_forgot_is_made_anew(client, monkeypatch):
+    """The end of a dropped socket, noticed late by the server, takes the new one of the same id off its list."""
+    monkeypatch.setattr(client_module, "_UNHEARD", 0.5)
+    address = client.url.replace("http", "ws", 1)
+    old = websocket.create_connection(f"{address}/ws?clientId={client.client_id}", suppress_origin=True)
+    client._events = client_module._EventStream(client)
+    old.close()
+    time.sleep(1)
+    client.run(blurred(700, 6))
+    events: list = []
+    client.run(graph(), on_event=events.append)
+    assert any(event["type"] == "executing" for event in events)
+
+
+@server_test
+@pytest.mark.slow
+def test_a_job_that_cannot_be_heard_is_not_taken_for_stalled_so_soon(client, monkeypatch):
+    class Deaf(client_module._EventStream):
+        def _read(self):
+            """As behind a proxy that lets no websocket through."""
+
+    started = time.monotonic()
+    client.run(blurred(1200, 4, color=2))
+    client.close()
+    monkeypatch.setattr(client_module, "_EventStream", Deaf)
+    monkeypatch.setattr(client_module, "STALL", (time.monotonic() - started) / 2)
+    monkeypatch.setattr(client_module, "POLL", 0.1)
+    assert client.run(blurred(1200, 4, color=3)).outputs["2"]["images"]
+
+
+@server_test
+def test_an_interrupt_while_the_job_is_posted_leaves_nothing_running(client, monkeypatch):
+    real = client._request
+
+    def interrupted(method, path, **options):
+        response = real(method, path, **options)
+        if path == "/prompt" and method == "POST":
+            raise KeyboardInterrupt
+        return response
+
+    monkeypatch.setattr(client, "_request", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        client.run(blurred(1500, 40))
+    assert client._json("GET", "/prompt")["exec_info"]["queue_remaining"] == 0
 
 
 @server_test

@@ -13,7 +13,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from distillery.driver import Driver
-from distillery.driver.errors import JobError
+from distillery.driver.errors import SourceError
 from distillery.nodes.errors import DistilleryError
 from distillery.nodes.parameters import MINI_NAME, NEGATIVE_SUFFIX
 from distillery.nodes.recall import recall
@@ -250,7 +250,7 @@ def test_a_sampler_that_comfyui_does_not_know_is_replaced_with_a_warning(driver,
 
 
 def test_a_small_image_is_an_error(driver, tmp_path):
-    with pytest.raises((JobError, DistilleryError), match="64x64"):
+    with pytest.raises(SourceError, match="64x64"):
         driver.upscale(write_image(tmp_path / "a.png", picture(63, 80), plain_graph()), "--power 0")
 
 

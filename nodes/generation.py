@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-MAX_SEED = 2**64 - 1
+from .values import CHECKS, STRENGTH, to_text
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,6 @@ class Generation:
 
 _HIRES_KEYS = tuple(f.name for f in fields(HiRes))
 _LORA_KEYS = tuple(f.name for f in fields(Lora))
-_RECORD_KEYS = tuple(f.name for f in fields(Generation) if f.name not in ("loras", "hires", "carried"))
 
 
 def to_dict(generation: Generation, carried: bool = True) -> dict[str, Any]:
@@ -130,40 +128,31 @@ def from_dict(data: Any) -> Generation:
         raise ValueError(f"a generation is a JSON object, not {type(data).__name__}")
     dropped: list[str] = []
 
-    def take(source: Mapping[str, Any], key: str, kind: str, where: str = "") -> Any:
+    def take(source: Mapping[str, Any], key: str, check: Callable[[Any], Any], where: str = "") -> Any:
         value = source.get(key)
         if value is None:
             return None
-        checked = _CHECKS[kind](value)
+        checked = check(value)
         if checked is None:
             dropped.append(where + key)
         return checked
 
-    values: dict[str, Any] = {
-        key: take(data, key, kind)
-        for key, kind in {
-            "origin": "text", "positive": "text", "negative": "text", "seed": "seed", "cfg": "number",
-            "steps": "count", "sampler": "text", "scheduler": "text", "denoise": "unit",
-            "checkpoint": "text", "vae": "text", "clip_skip": "count", "width": "count",
-            "height": "count", "family": "text", "sharpen": "unit",
-        }.items()
-    }  # fmt: skip
-    values["origin"] = values["origin"] or "none"
+    values: dict[str, Any] = {k: take(data, k, check) for k, check in CHECKS.items() if "." not in k}
+    values["origin"] = take(data, "origin", to_text) or "none"
 
     loras = []
     for i, entry in enumerate(data.get("loras") or ()) if isinstance(data.get("loras"), list) else ():
-        if isinstance(entry, Mapping) and isinstance(entry.get("name"), str):
-            model = take(entry, "strength_model", "number", f"loras[{i}].")
-            clip = take(entry, "strength_clip", "number", f"loras[{i}].")
-            loras.append(Lora(entry["name"], 1.0 if model is None else model, 1.0 if clip is None else clip))
-        else:
+        name = CHECKS["checkpoint"](entry.get("name")) if isinstance(entry, Mapping) else None
+        if name is None:
             dropped.append(f"loras[{i}]")
+            continue
+        model, clip = (take(entry, f"strength_{part}", STRENGTH, f"loras[{i}].") for part in ("model", "clip"))
+        loras.append(Lora(name, 1.0 if model is None else model, 1.0 if clip is None else clip))
     values["loras"] = tuple(loras)
 
     hires = data.get("hires")
     if isinstance(hires, Mapping):
-        kinds = {"steps": "count", "denoise": "unit", "tile": "count", "scale": "number", "upscaler": "text"}
-        values["hires"] = HiRes(**{k: take(hires, k, kind, "hires.") for k, kind in kinds.items()})
+        values["hires"] = HiRes(**{k: take(hires, k, CHECKS[f"hires.{k}"], "hires.") for k in _HIRES_KEYS})
 
     where = data.get("fields")
     values["fields"] = {str(k): str(v) for k, v in where.items()} if isinstance(where, Mapping) else {}
@@ -171,37 +160,3 @@ def from_dict(data: Any) -> Generation:
     values["warnings"] = tuple(w for w in warnings if isinstance(w, str)) if isinstance(warnings, list) else ()
     generation = Generation(**values)
     return generation.warn(*(f"the recorded {name} is not usable and was left out" for name in dropped))
-
-
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) else None
-
-
-def _number(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        number = float(value)
-    except OverflowError:
-        return None
-    return number if math.isfinite(number) else None
-
-
-def _unit(value: Any) -> float | None:
-    number = _number(value)
-    return number if number is not None and 0 <= number <= 1 else None
-
-
-def _integer(value: Any, low: int, high: int) -> int | None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        return None
-    return value if low <= value <= high else None
-
-
-_CHECKS = {
-    "text": _text,
-    "number": _number,
-    "unit": _unit,
-    "count": lambda value: _integer(value, 1, 1_000_000),
-    "seed": lambda value: _integer(value, 0, MAX_SEED),
-}

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from .generation import MAX_SEED
+from .values import MAX_SEED
 
 NEGATIVE_SUFFIX = "nsfw, worst quality, deformed, low quality, bad"
 """What Distillery puts behind every negative prompt. ``--neg`` replaces the user's part before it."""

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from distillery.driver import paths
@@ -17,6 +18,12 @@ from distillery.driver.comfyui_source import ensure_comfyui
 from distillery.driver.driver import prepare_models
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# No test may depend on how fast the machine is just now.
+hypothesis.settings.register_profile(
+    "distillery", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("distillery")
 
 
 @pytest.fixture(scope="session")

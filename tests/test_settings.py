@@ -124,7 +124,7 @@ def test_the_record_reads_back_as_it_was_written():
 
 
 @pytest.mark.parametrize(
-    "bad", [{"seed": -1}, {"seed": True}, {"cfg": "6"}, {"denoise": 3}, {"steps": 0}, {"loras": [5]}]
+    "bad", [{"seed": -1}, {"seed": True}, {"cfg": "six"}, {"cfg": 1e9}, {"denoise": 3}, {"steps": 0}, {"loras": [5]}]
 )
 def test_unusable_values_of_a_record_are_dropped_and_named(bad):
     generation = from_dict({"origin": "x", **bad})

@@ -6,9 +6,10 @@ import comfy.samplers
 from comfy_api.latest import io
 
 from ..command import CommandError, parse_command
-from ..generation import MAX_SEED, Generation
+from ..generation import Generation
 from ..parameters import PARAMETERS
 from ..settings import settings_for
+from ..values import MAX_SEED
 from .types import CATEGORY, GenerationLink, SettingsLink
 
 assert MAX_SEED == 0xFFFFFFFFFFFFFFFF  # KSampler's own limit

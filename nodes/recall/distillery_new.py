@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..generation import Generation
+from ..values import to_number
 from .chunks import TextChunks
 from .cutoff import FILLER, NOT_APPLIED, used_regions
-from .draft import Draft, shown, to_number
+from .draft import Draft, shown
 
 ORIGIN = "distillery"
 

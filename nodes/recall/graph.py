@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from ..values import to_integer, to_number
 from .arithmetic import evaluate
-from .draft import to_integer, to_number
 
 MAX_NODES = 10_000
 MAX_HOPS = 1_000_000

@@ -11,8 +11,9 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..values import to_integer, to_number
 from .cutoff import NOT_APPLIED, used_regions
-from .draft import Draft, to_integer, to_number
+from .draft import Draft
 from .graph import Graph, Node, to_link
 
 SAMPLERS = {"KSampler": "seed", "KSamplerAdvanced": "noise_seed"}

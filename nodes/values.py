@@ -1,0 +1,100 @@
+"""What a recalled value may be: types and ranges, for whatever a stranger's file says."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from typing import Any
+
+MAX_SEED = 2**64 - 1
+MAX_NAME = 1000
+"""Characters of a file, sampler or scheduler name: more than any file system takes."""
+
+_NUMBER = re.compile(r"[+-]?(?:\d{1,40}(?:\.\d{0,40})?|\.\d{1,40})(?:[eE][+-]?\d{1,3})?", re.ASCII)
+_INTEGER = re.compile(r"[+-]?\d{1,40}", re.ASCII)
+
+
+def to_number(value: Any) -> float | None:
+    """A finite number from JSON, where Distillery writes numbers as strings too; else ``None``."""
+    if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
+        value = float(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def to_integer(value: Any) -> int | None:
+    """A whole number, exact beyond 2^53 where the file has it as an integer; else ``None``."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int):
+        return value
+    if isinstance(value, str) and _INTEGER.fullmatch(value.strip()):
+        return int(value)
+    number = to_number(value)
+    return int(number) if number is not None and number.is_integer() else None
+
+
+def to_text(value: Any) -> str | None:
+    """A text; empty counts."""
+    return value if isinstance(value, str) else None
+
+
+def to_name(value: Any) -> str | None:
+    name = value.strip() if isinstance(value, str) else ""
+    return name if 0 < len(name) <= MAX_NAME else None
+
+
+def _family(value: Any) -> str | None:
+    return _FAMILIES.get(value.strip().lower()) if isinstance(value, str) else None
+
+
+_FAMILIES = {"sd15": "sd15", "sd1.5": "sd15", "sd1": "sd15", "sdxl": "sdxl", "xl": "sdxl"}
+
+
+def _whole(low: int, high: int) -> Callable[[Any], int | None]:
+    def check(value: Any) -> int | None:
+        number = to_integer(value)
+        return number if number is not None and low <= number <= high else None
+
+    return check
+
+
+def _real(low: float, high: float) -> Callable[[Any], float | None]:
+    def check(value: Any) -> float | None:
+        number = to_number(value)
+        return number if number is not None and low <= number <= high else None
+
+    return check
+
+
+# The ranges are those of ComfyUI's own nodes: what they refuse is not worth recalling.
+CHECKS: dict[str, Callable[[Any], Any]] = {
+    "positive": to_text,
+    "negative": to_text,
+    "seed": _whole(0, MAX_SEED),
+    "cfg": _real(0, 100),
+    "steps": _whole(1, 10_000),
+    "sampler": to_name,
+    "scheduler": to_name,
+    "denoise": _real(0, 1),
+    "checkpoint": to_name,
+    "vae": to_name,
+    "clip_skip": _whole(1, 24),
+    "width": _whole(1, 100_000),
+    "height": _whole(1, 100_000),
+    "family": _family,
+    "sharpen": _real(0, 1),
+    "hires.steps": _whole(1, 10_000),
+    "hires.denoise": _real(0, 1),
+    "hires.tile": _whole(64, 16_384),
+    "hires.scale": _real(0.05, 64),
+    "hires.upscaler": to_name,
+}
+STRENGTH = _real(-100, 100)
+"""Of a LoRA, on the model or on the text encoder."""

@@ -24,7 +24,8 @@ from ..nodes.parameters import MIN_SIDE
 from ..nodes.recall import recall
 from ..nodes.record import RECORD_KEY
 from ..nodes.settings import settings_for
-from . import paths, server, workflow
+from . import paths, workflow
+from . import server as managed
 from .client import ComfyClient, Event
 from .errors import JobError, ServerError, SourceError
 from .events import Message, Progress, Stage, Step
@@ -112,7 +113,7 @@ class Driver:
         server: str | None = None,
         comfyui: str | Path | None = None,
         out: str | Path = ".",
-        instance: str = server.DEFAULT,
+        instance: str = managed.DEFAULT,
     ) -> None:
         if server is not None and comfyui is not None:
             raise ServerError("Give the URL of a running server or the folder of a ComfyUI, not both.")
@@ -121,7 +122,7 @@ class Driver:
         self._instance = instance
         self._out = Path(out)
         self._client: ComfyClient | None = None
-        self._managed: server_module.RunningServer | None = None
+        self._managed: managed.RunningServer | None = None
 
     def __enter__(self) -> Driver:
         return self
@@ -182,7 +183,7 @@ class Driver:
             outcome = client.run(graph, extra, watch.event)
         finally:
             if self._managed is not None:
-                server_module.touch(self._managed)
+                managed.touch(self._managed)
         saved, record = _saved(outcome.outputs.get(workflow.node_id(graph, workflow.SAVE_NODE)))
         path = self._download(client, saved, folder, image.stem)
         with Image.open(path) as result:
@@ -206,10 +207,8 @@ class Driver:
             if self._client is None:
                 client = ComfyClient(self._url)
                 client.system_stats()
-                if client.object_info(server_module.PACK_NODE) is None:
-                    raise ServerError(
-                        f"The ComfyUI at {self._url} does not have this pack. {server_module.install_hint()}"
-                    )
+                if client.object_info(managed.PACK_NODE) is None:
+                    raise ServerError(f"The ComfyUI at {self._url} does not have this pack. {managed.install_hint()}")
                 self._client = client
             return self._client
 
@@ -219,7 +218,7 @@ class Driver:
         if self._comfyui is None:
             prepare_models(say)
         # Asked each time: the server may have ended, being idle, since the last job.
-        running = server_module.ensure(self._instance, self._comfyui, say=say)
+        running = managed.ensure(self._instance, self._comfyui, say=say)
         if self._client is None or self._client.url != running.url:
             self.close()
             self._client = ComfyClient(running.url)
@@ -245,10 +244,6 @@ class Driver:
             with contextlib.suppress(OSError):
                 (self._managed.output / saved["subfolder"] / saved["filename"]).unlink()
         return path
-
-
-server_module = server
-"""The module, for the methods of Driver, in which ``server`` is a URL."""
 
 
 def prepare_models(say: Callable[[str], None]) -> None:

@@ -16,8 +16,7 @@ from .tiles import add_tile, crop, plan, weight
 
 FACTOR = 2
 TILE = 256
-"""Side of a tile in pixels of the input. On two CPU cores 256 and 512 take the same time per pixel; 256 needs a
-quarter of the memory."""
+"""Side of a tile in pixels of the input: half of what ComfyUI's own node takes, for a quarter of its memory."""
 OVERLAP = 32
 """Pixels of the input that neighbouring tiles share: what ESRGAN's effective receptive field needs for seams to
 vanish in the blend, and what ComfyUI's own upscale node uses."""

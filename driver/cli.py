@@ -22,13 +22,14 @@ from ..nodes.command import CommandError, format_command, parse_command, parse_v
 from ..nodes.errors import DistilleryError
 from ..nodes.generation import Generation, to_dict
 from ..nodes.parameters import BY_NAME, PARAMETERS
+from ..nodes.settings import NoPromptError
 from . import doctor, paths, server_cli
 from .errors import JobCancelled, SourceError
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 """Exit codes: all done; a job failed; it cannot be run as given; Ctrl-C."""
 
-_EXITS = "exit codes: 0 done, 1 a job failed, 2 it cannot be run as given (bad command, no such file), 130 interrupted"
+_EXITS = "exit codes: 0 done, 1 a job failed, 2 it cannot be run as given (bad command, no such file, no prompt), 130 interrupted"
 
 # What a stranger's image must not send to a terminal: control characters, and those that turn the text around.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
@@ -201,7 +202,7 @@ def run_upscale(options: argparse.Namespace) -> int:
                 codes.append(FAILED)
             except DistilleryError as error:
                 _report(options, screen, source, error)
-                codes.append(USAGE if isinstance(error, CommandError | SourceError) else FAILED)
+                codes.append(USAGE if isinstance(error, CommandError | SourceError | NoPromptError) else FAILED)
             except KeyboardInterrupt:
                 screen.print("Interrupted; the job was cancelled on the server.")
                 return INTERRUPTED
@@ -225,10 +226,13 @@ def as_json(source: str, result: Any) -> dict[str, Any]:
         "width": result.width,
         "height": result.height,
         "generation": to_dict(result.generation, carried=False),
+        "recalled": to_dict(result.recalled, carried=False),
         "warnings": list(result.warnings),
         "seconds": {k: round(v, 3) for k, v in result.seconds.items()},
         "total": round(result.total, 3),
         "cached": list(result.cached),
+        "server": result.server,
+        "prompt_id": result.prompt_id,
     }
 
 

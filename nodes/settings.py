@@ -16,6 +16,10 @@ NO_DATA = (
 )
 
 
+class NoPromptError(DistilleryError):
+    """A HiRes pass is asked for, and neither image nor command has a prompt."""
+
+
 @dataclass(frozen=True)
 class Settings:
     """Everything that the stock nodes of the workflow are given."""
@@ -46,7 +50,7 @@ def settings_for(
 
     samplers, schedulers: those that the server knows; a recalled one that is not among them is replaced
     by the default, with a warning. Empty: not checked.
-    Raises DistilleryError where a HiRes pass is asked for and neither image nor command has a prompt.
+    Raises NoPromptError where a HiRes pass is asked for and neither image nor command has a prompt.
     """
     denoise = POWER if command.power is None else command.power
     sharpen = SHARPEN if command.sharpen is None else command.sharpen
@@ -56,9 +60,9 @@ def settings_for(
     positive = generation.positive if command.prompt is None else command.prompt
     if positive is None:
         if denoise > 0 and generation.empty:
-            raise DistilleryError(NO_DATA)
+            raise NoPromptError(NO_DATA)
         if denoise > 0:
-            raise DistilleryError(
+            raise NoPromptError(
                 f"No prompt was found in this image ({generation.origin} data). Give one with --prompt TEXT, "
                 "or upscale without the HiRes pass (--power 0)."
             )

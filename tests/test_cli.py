@@ -111,7 +111,7 @@ def test_no_generation_data_is_an_answer(tmp_path, capsys):
     Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
     assert main(["checkmetadata", str(tmp_path / "a.png")]) == 0
     assert "No generation data" in capsys.readouterr().out
-    assert main(["upscale", str(tmp_path / "a.png")]) == 1
+    assert main(["upscale", str(tmp_path / "a.png")]) == 2
     assert "--prompt" in capsys.readouterr().err
 
 
@@ -153,6 +153,7 @@ def test_several_images_give_results_and_errors_of_their_own(server, tmp_path, c
     )
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert code == 1
+    assert lines[0]["recalled"]["seed"] == 7041776 and lines[0]["server"] == server.url
     assert [("path" in line, "error" in line) for line in lines] == [(True, False), (False, True), (True, False)]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["odd_2x.png", "odd_2x_2.png"]
 

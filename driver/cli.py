@@ -24,7 +24,7 @@ from ..nodes.generation import Generation, to_dict
 from ..nodes.parameters import BY_NAME, PARAMETERS
 from ..nodes.settings import NoPromptError
 from . import doctor, paths, server_cli
-from .errors import JobCancelled, SourceError
+from .errors import SourceError
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 """Exit codes: all done; a job failed; it cannot be run as given; Ctrl-C."""
@@ -53,12 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _refuse(options, unknown, parser)
         _log_to_file(getattr(options, "verbose", False))
         return int(options.run(options))
-    except (CommandError, SourceError, _Usage) as error:
-        errors.print(f"[red]{shown(str(error))}[/red]", highlight=False)
-        return USAGE
     except DistilleryError as error:
         errors.print(f"[red]{shown(str(error))}[/red]", highlight=False)
-        return FAILED
+        return exit_code(error)
     except KeyboardInterrupt:
         errors.print("Interrupted.")
         return INTERRUPTED
@@ -79,6 +76,11 @@ _MISSING = "\0"
 
 class _Usage(DistilleryError):
     """What was typed cannot be run."""
+
+
+def exit_code(error: DistilleryError) -> int:
+    """Whether it cannot be run as given, or failed."""
+    return USAGE if isinstance(error, CommandError | SourceError | NoPromptError | _Usage) else FAILED
 
 
 def normalised(arguments: Sequence[str]) -> list[str]:
@@ -197,12 +199,9 @@ def run_upscale(options: argparse.Namespace) -> int:
                         result = driver.upscale(source, command, progress)
                     show_result(result)
                 codes.append(DONE)
-            except JobCancelled as error:
-                _report(options, screen, source, error)
-                codes.append(FAILED)
             except DistilleryError as error:
                 _report(options, screen, source, error)
-                codes.append(USAGE if isinstance(error, CommandError | SourceError | NoPromptError) else FAILED)
+                codes.append(exit_code(error))
             except KeyboardInterrupt:
                 screen.print("Interrupted; the job was cancelled on the server.")
                 return INTERRUPTED

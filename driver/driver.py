@@ -30,7 +30,7 @@ from .client import ComfyClient, Event
 from .errors import JobError, ServerError, SourceError
 from .events import Message, Progress, Stage, Step
 from .realesrgan import ensure_realesrgan
-from .source import SourceImage, load
+from .source import load
 
 log = logging.getLogger(__name__)
 
@@ -138,7 +138,7 @@ class Driver:
 
     def recall(self, source: str | Path) -> Generation:
         """What an image says of how it was made. Needs no server."""
-        return _recalled(load(source))
+        return recall(load(source).data)
 
     def free(self) -> None:
         """Have the server drop its caches and unload its models."""
@@ -166,7 +166,7 @@ class Driver:
             raise SourceError(
                 f"{image.stem} has {image.width}x{image.height} pixels; at least {MIN_SIDE}x{MIN_SIDE} are needed."
             )
-        recalled = _recalled(image)
+        recalled = recall(image.data)
         settings_for(recalled, parsed)  # what cannot be run is said before a server is started
         folder = Path(out) if out is not None else self._out
         _make_folder(folder)
@@ -259,10 +259,6 @@ def prepare_models(say: Callable[[str], None]) -> None:
         except Exception as error:
             log.warning("%s", error)
             say(str(error))
-
-
-def _recalled(image: SourceImage) -> Generation:
-    return recall(image.data)
 
 
 def _make_folder(folder: Path) -> None:

@@ -40,11 +40,6 @@ def servers_dir() -> Path:
     return home() / "servers"
 
 
-def cache_dir() -> Path:
-    """Downloads that can be had again."""
-    return home() / "cache"
-
-
 def log_file() -> Path:
     """The driver's own log."""
     return home() / "logs" / "driver.log"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
@@ -111,11 +110,6 @@ def to_dict(generation: Generation, carried: bool = True) -> dict[str, Any]:
     if not carried:
         del data["carried"]
     return data
-
-
-def to_json(generation: Generation) -> str:
-    """The generation as one JSON text, as it is stored in an image (without ``carried``)."""
-    return json.dumps(to_dict(generation, carried=False), ensure_ascii=False, allow_nan=False)
 
 
 def from_dict(data: Any) -> Generation:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-
-from .names import match_name
 
 ULTRASHARP = "4x-UltraSharp.pth"
 REALESRGAN = "RealESRGAN_x4plus.safetensors"
@@ -19,8 +16,3 @@ class UpscalerInfo:
     name: str
     notice: str | None = None
     """What the user should know, such as that a stand-in was used."""
-
-
-def find_upscaler(name: str, available: Sequence[str]) -> str | None:
-    """The installed file that is meant by ``name``, or None. See :func:`.names.match_name`."""
-    return match_name(name, available)

@@ -14,8 +14,9 @@ from comfy_extras.nodes_upscale_model import UpscaleModelLoader
 
 from ..download import DownloadError
 from ..errors import DistilleryError
+from ..names import match_name
 from ..ultrasharp import ensure_ultrasharp
-from ..upscalers import REALESRGAN, ULTRASHARP, UpscalerInfo, find_upscaler
+from ..upscalers import REALESRGAN, ULTRASHARP, UpscalerInfo
 from .types import CATEGORY, UpscalerInfoLink
 
 STAND_IN = "RealESRGAN_x4plus"
@@ -59,7 +60,7 @@ class LoadUltraSharp(io.ComfyNode):
     @classmethod
     def execute(cls, model_name: str, stand_in: str) -> io.NodeOutput:
         installed = folder_paths.get_filename_list("upscale_models")
-        found, notice = find_upscaler(model_name, installed), None
+        found, notice = match_name(model_name, installed), None
         if found is None and model_name == ULTRASHARP:
             found, notice = _obtain(installed, stand_in)
         if found is None:
@@ -76,7 +77,7 @@ class LoadUltraSharp(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, model_name: str, **_: Any) -> Any:
         # A stand-in must not stay in the cache once the real model is there.
-        return find_upscaler(model_name, folder_paths.get_filename_list("upscale_models"))
+        return match_name(model_name, folder_paths.get_filename_list("upscale_models"))
 
 
 def _folder() -> Path:
@@ -95,7 +96,7 @@ def _obtain(installed: list[str], stand_in: str) -> tuple[str, str | None]:
         )
         return path.name, None
     except DownloadError as error:
-        name = find_upscaler(REALESRGAN, installed) if stand_in == STAND_IN else None
+        name = match_name(REALESRGAN, installed) if stand_in == STAND_IN else None
         if name is None:
             raise
         logging.info("%s", error)

@@ -122,7 +122,9 @@ def format_command(values: Mapping[str, Any] | Command) -> str:
             if one is None:
                 continue
             shown = repr(one) if isinstance(one, float) else str(one)
-            parts.append(f"--{name} {shown if shown.strip() else chr(34) * 2}")
+            # A text's own "=" at its beginning would be taken for the one that may stand between name and value.
+            between = " = " if shown.lstrip().startswith("=") else " "
+            parts.append(f"--{name}{between}{shown if shown.strip() else chr(34) * 2}")
     return " ".join(parts)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from .values import CHECKS, STRENGTH, to_text
+from .values import CHECKS, STRENGTH, to_hash, to_text
 
 
 @dataclass(frozen=True)
@@ -17,6 +17,8 @@ class Lora:
     """File name as the image gives it, possibly with folders."""
     strength_model: float = 1.0
     strength_clip: float = 1.0
+    hash: str | None = None
+    """What the image gives of the file's hash, lower-case hexadecimal: see :attr:`Generation.checkpoint_hash`."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +60,16 @@ class Generation:
     """ComfyUI's name of the scheduler, such as ``karras``."""
     denoise: float | None = None
     """Denoise of the first pass: 1 from an empty latent, less from an image."""
+    guidance: float | None = None
+    """Distilled guidance (FluxGuidance, Forge's "Distilled CFG Scale"), which is not ``cfg``."""
     checkpoint: str | None = None
+    """File name of the checkpoint, or of the diffusion model alone."""
+    checkpoint_hash: str | None = None
+    """What the image gives of the file's hash, lower-case hexadecimal: the beginning of its SHA-256
+    (10 digits or more), or A1111's old hash (8 digits)."""
     vae: str | None = None
     """``None``: the checkpoint's own."""
+    vae_hash: str | None = None
     loras: tuple[Lora, ...] = ()
     clip_skip: int | None = None
     """1 is the last layer of the text encoder; ComfyUI's ``stop_at_clip_layer`` is its negative."""
@@ -69,7 +78,7 @@ class Generation:
     height: int | None = None
     hires: HiRes = HiRes()
     family: str | None = None
-    """``sd15`` or ``sdxl`` where the image says so."""
+    """``sd15``, ``sdxl``, ``flux`` or ``sd3`` where the image says so."""
     sharpen: float | None = None
     """Sharpening that the image has already had, 0 … 1."""
     fields: Mapping[str, str] = field(default_factory=dict)
@@ -141,7 +150,8 @@ def from_dict(data: Any) -> Generation:
             dropped.append(f"loras[{i}]")
             continue
         model, clip = (take(entry, f"strength_{part}", STRENGTH, f"loras[{i}].") for part in ("model", "clip"))
-        loras.append(Lora(name, 1.0 if model is None else model, 1.0 if clip is None else clip))
+        digest = take(entry, "hash", to_hash, f"loras[{i}].")
+        loras.append(Lora(name, 1.0 if model is None else model, 1.0 if clip is None else clip, digest))
     values["loras"] = tuple(loras)
 
     hires = data.get("hires")

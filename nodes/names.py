@@ -19,6 +19,14 @@ MAX_NAME = 1000
 _INPAINTING = re.compile(r"[-_. ]*in[-_ ]?paint(?:ing|ed)?(?![a-z])", re.IGNORECASE)
 
 
+def exact_name(wanted: str, available: Sequence[str]) -> str | None:
+    """The one of ``available`` that is ``wanted`` to the letter, whichever way the separators lean; or None."""
+    if wanted in available:
+        return wanted
+    leaning = wanted.replace("\\", "/")
+    return next((name for name in sorted(available) if name.replace("\\", "/") == leaning), None)
+
+
 def match_name(wanted: str, available: Sequence[str]) -> str | None:
     """The one of ``available`` that is meant by ``wanted``, or None.
 
@@ -49,6 +57,11 @@ def nearest(wanted: str, available: Sequence[str], n: int = 3) -> list[str]:
     # A version or variant of the same model often has much behind its name.
     inside = [s for s in by_stem if len(s) > 3 and len(stem) > 3 and (s in stem or stem in s) and s not in close]
     return [name for s in [*close, *inside] for name in by_stem[s]][:n]
+
+
+def likeness(wanted: str, name: str) -> float:
+    """How much two file names resemble each other, 0 to 1; folders and extensions do not count."""
+    return difflib.SequenceMatcher(None, _stem(wanted)[:200], _stem(name)[:200]).ratio()
 
 
 def without_inpainting(name: str) -> str | None:

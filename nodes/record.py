@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from .generation import Generation, to_dict
 from .upscalers import UpscalerInfo
@@ -11,6 +13,8 @@ from .upscalers import UpscalerInfo
 RECORD_KEY = "distillery"
 """Keyword of the PNG text chunk, and of the Save node's result."""
 RECORD_VERSION = 1
+RELAY = "copy_of_another_file"
+"""Key that is true in the record of a mere copy: see :func:`relay_for`."""
 
 
 def record_for(generation: Generation, upscaler: UpscalerInfo | None = None) -> str:
@@ -23,5 +27,20 @@ def record_for(generation: Generation, upscaler: UpscalerInfo | None = None) -> 
         )
         if upscaler.notice:
             generation = generation.warn(upscaler.notice)
-    data = {"version": RECORD_VERSION, "generation": to_dict(generation, carried=False)}
-    return json.dumps(data, ensure_ascii=False, allow_nan=False)
+    return _text({"version": RECORD_VERSION}, generation)
+
+
+def relay_for(generation: Generation) -> str:
+    """The record for a clean copy of a file, of which the generation was recalled.
+
+    Whoever reads the copy gets this very generation (``carried`` apart): origin, places and warnings are those of
+    the original file, and nothing claims that this pack made the picture.
+    """
+    return _text({"version": RECORD_VERSION, RELAY: True}, generation)
+
+
+def _text(head: Mapping[str, Any], generation: Generation) -> str:
+    data = {**head, "generation": to_dict(generation, carried=False)}
+    text = json.dumps(data, ensure_ascii=False, allow_nan=False)
+    # Halves of surrogate pairs, which a stranger's file can hold, cannot be written.
+    return text.encode("utf-8", "replace").decode("utf-8")

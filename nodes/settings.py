@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from .command import Command
 from .errors import DistilleryError
 from .generation import Generation, HiRes
-from .parameters import CFG, DEFAULT_FAMILY, HIRES_STEPS, NEGATIVE_SUFFIX, POWER, SAMPLING, SHARPEN
+from .parameters import BY_NAME, CFG, DEFAULT_FAMILY, HIRES_STEPS, NEGATIVE_SUFFIX, POWER, SAMPLING, SHARPEN
 
 NO_DATA = (
     "This image carries no generation data that can be read, so there is nothing to keep. Give a prompt "
@@ -93,9 +93,9 @@ def settings_for(
             f"this image was already sharpened ({generation.sharpen:g}) by an upscale; --sharpen 0 keeps it as it is"
         )
 
-    checkpoint = generation.checkpoint
+    checkpoint, checkpoint_hash = generation.checkpoint, generation.checkpoint_hash
     if command.model is not None:
-        checkpoint = command.model
+        checkpoint, checkpoint_hash = command.model, None  # the hash is that of the image's own
     settings = Settings(
         positive=positive,
         negative=negative_prompt(generation.negative, command.negative),
@@ -118,6 +118,7 @@ def settings_for(
         sampler=settings.sampler,
         scheduler=settings.scheduler,
         checkpoint=checkpoint,
+        checkpoint_hash=checkpoint_hash,
         hires=HiRes(
             steps=settings.steps,
             denoise=denoise,
@@ -129,6 +130,26 @@ def settings_for(
         fields=_provenance(generation, command, replaced),
     )
     return replace(settings, generation=used.warn(*warnings))
+
+
+def with_power(settings: Settings, power: float) -> Settings:
+    """The same settings with another power, 0 to 1; where the command names one, that does not count.
+
+    Raises NoPromptError where neither image nor command has a prompt, and a HiRes pass is asked for only now.
+    """
+    generation = settings.generation
+    if power > 0 and not settings.positive and generation.fields.get("positive") == "default":
+        raise NoPromptError(NO_DATA)
+    generation = replace(
+        generation,
+        hires=replace(generation.hires, denoise=power),
+        fields={**generation.fields, "hires.denoise": "the Power node"},
+        warnings=tuple(w for w in generation.warnings if not w.startswith("--power ")),
+    )
+    advised, advice = BY_NAME["power"].advised, BY_NAME["power"].advice
+    if advised and not advised[0] <= power <= advised[1]:
+        generation = generation.warn(f"--power {power:g}: {advice}")
+    return replace(settings, denoise=power, generation=generation)
 
 
 def negative_prompt(recalled: str | None, given: str | None) -> str:

@@ -12,6 +12,7 @@ MAX_NAME = 1000
 """Characters of a file, sampler or scheduler name: more than any file system takes."""
 
 _NUMBER = re.compile(r"[+-]?(?:\d{1,40}(?:\.\d{0,40})?|\.\d{1,40})(?:[eE][+-]?\d{1,3})?", re.ASCII)
+_HASH = re.compile(r"[0-9a-f]{8,64}", re.ASCII)
 _INTEGER = re.compile(r"[+-]?\d{1,40}", re.ASCII)
 
 
@@ -50,11 +51,19 @@ def to_name(value: Any) -> str | None:
     return name if 0 < len(name) <= MAX_NAME else None
 
 
+def to_hash(value: Any) -> str | None:
+    """A hash of a file, lower-case hexadecimal, or its beginning: 8 to 64 digits (``0x`` before them is dropped)."""
+    if not isinstance(value, str):
+        return None
+    text = value.strip().lower().removeprefix("0x")
+    return text if _HASH.fullmatch(text) else None
+
+
 def _family(value: Any) -> str | None:
     return _FAMILIES.get(value.strip().lower()) if isinstance(value, str) else None
 
 
-_FAMILIES = {"sd15": "sd15", "sd1.5": "sd15", "sd1": "sd15", "sdxl": "sdxl", "xl": "sdxl"}
+_FAMILIES = {"sd15": "sd15", "sd1.5": "sd15", "sd1": "sd15", "sdxl": "sdxl", "xl": "sdxl", "flux": "flux", "sd3": "sd3"}
 
 
 def _whole(low: int, high: int) -> Callable[[Any], int | None]:
@@ -83,8 +92,11 @@ CHECKS: dict[str, Callable[[Any], Any]] = {
     "sampler": to_name,
     "scheduler": to_name,
     "denoise": _real(0, 1),
+    "guidance": _real(0, 100),
     "checkpoint": to_name,
+    "checkpoint_hash": to_hash,
     "vae": to_name,
+    "vae_hash": to_hash,
     "clip_skip": _whole(1, 24),
     "width": _whole(1, 100_000),
     "height": _whole(1, 100_000),

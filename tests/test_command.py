@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from distillery.nodes.command import Command, CommandError, format_command, parse_command
@@ -120,6 +120,8 @@ _words = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs", "Z
         model=st.none() | _words,
     )
 )
+@example(Command(model="="))
+@example(Command(negative="=a = b"))
 def test_format_and_parse_are_inverse(command):
     parsed = parse_command(format_command(command))
     expected = {p.field: getattr(command, p.field) for p in PARAMETERS}

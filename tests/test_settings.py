@@ -14,7 +14,7 @@ from distillery.nodes.errors import DistilleryError
 from distillery.nodes.generation import Generation, HiRes, Lora, from_dict, to_dict
 from distillery.nodes.parameters import NEGATIVE_SUFFIX
 from distillery.nodes.record import record_for
-from distillery.nodes.settings import negative_prompt, settings_for
+from distillery.nodes.settings import NoPromptError, negative_prompt, settings_for, with_power
 
 RECALLED = Generation(
     origin="distillery",
@@ -148,3 +148,29 @@ _json = st.recursive(
 @given(st.dictionaries(st.sampled_from([*to_dict(RECALLED), "other"]), _json))
 def test_any_json_object_reads_as_a_generation_that_can_be_written(data):
     assert from_dict(recorded(from_dict(data))) == from_dict(data)
+
+
+def test_another_power_changes_nothing_else_and_warns_by_itself():
+    settings = settings_for(RECALLED, parse_command("--power 0.7 --sharpen 0"))
+    assert any(w.startswith("--power 0.7") for w in settings.generation.warnings)
+    other = with_power(settings, 0.2)
+    assert (other.denoise, other.generation.hires.denoise) == (0.2, 0.2)
+    assert not any(w.startswith("--power") for w in other.generation.warnings)
+    assert other == replace(
+        settings,
+        denoise=0.2,
+        generation=replace(
+            settings.generation,
+            hires=replace(settings.generation.hires, denoise=0.2),
+            fields=other.generation.fields,
+            warnings=other.generation.warnings,
+        ),
+    )
+    assert any(w.startswith("--power 0.9") for w in with_power(other, 0.9).generation.warnings)
+
+
+def test_another_power_needs_a_prompt_too():
+    without = settings_for(Generation(), parse_command("--power 0"))
+    assert with_power(without, 0.0).denoise == 0
+    with pytest.raises(NoPromptError):
+        with_power(without, 0.3)

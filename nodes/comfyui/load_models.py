@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import comfy.model_management
+import comfy.utils
 import folder_paths
 from comfy_api.latest import io
 
 import nodes as stock  # ComfyUI's own module of that name
 
-from ..families import inspect_checkpoint
+from ..aliases import read_aliases
+from ..families import inspect_checkpoint, inspect_lora
+from ..file_hashes import HashCache, HashIndex
 from ..mini import ensure_mini
-from ..model_plan import BUILT_IN, NO_FALLBACK, Installed, ModelPlan, plan_models
+from ..model_plan import BUILT_IN, NO_FALLBACK, Files, Installed, ModelPlan, plan_models
 from ..parameters import MINI_NAME
 from ..settings import Settings
+from ..summary import of_models
+from .show import aliases_file, show
 from .types import CATEGORY, GenerationLink, SettingsLink
 
 
@@ -39,7 +46,7 @@ class LoadModels(io.ComfyNode):
             display_name="Load Models (recalled)",
             category=CATEGORY,
             description="Loads the checkpoint, VAE and LoRAs that the image was made with. Names are matched "
-            "exactly, then by file name without folder and extension.",
+            "exactly, then by your aliases, then by file name without folder and extension, then by the file's hash.",
             search_aliases=["distillery", "load recalled checkpoint", "lora"],
             inputs=[
                 SettingsLink.Input("settings", tooltip="From Upscale Parameters."),
@@ -72,7 +79,7 @@ class LoadModels(io.ComfyNode):
         plan = plan_models(settings.generation, _installed(), fallback_checkpoint, policy)
         if plan.checkpoint == MINI_NAME:
             ensure_mini(Path(folder_paths.get_folder_paths("checkpoints")[0]))
-        return io.NodeOutput(*_load(plan), plan.generation)
+        return io.NodeOutput(*_load(plan), plan.generation, ui=show(of_models(plan.generation)))
 
     @classmethod
     def validate_inputs(cls, fallback_checkpoint: str = BUILT_IN) -> bool | str:
@@ -81,8 +88,10 @@ class LoadModels(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, **_: Any) -> Any:
-        # Models that were installed since the last run count.
-        return [sorted(folder_paths.get_filename_list(kind)) for kind in ("checkpoints", "vae", "loras")]
+        # Models that were installed since the last run count, and so do changed aliases.
+        kinds = ("checkpoints", "vae", "loras", "embeddings")
+        aliases = [f"{alias.section} {alias.old} = {alias.new}" for alias in read_aliases(aliases_file()).entries]
+        return [sorted(folder_paths.get_filename_list(kind)) for kind in kinds], aliases
 
 
 _holders: weakref.WeakSet[LoadModels] = weakref.WeakSet()
@@ -92,13 +101,33 @@ def _installed() -> Installed:
     def info(name: str) -> Any:
         return inspect_checkpoint(Path(folder_paths.get_full_path_or_raise("checkpoints", name)))
 
+    bar = comfy.utils.ProgressBar(1)
+
+    def progress(done: int, total: int) -> None:
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        bar.update_absolute(done, total)
+
+    cache = HashCache(Path(folder_paths.get_system_user_directory("distillery")) / "file_hashes.json")
+
+    def files(kind: str) -> Files:
+        index = HashIndex(cache, lambda name: _path(kind, name), progress, logging.info)
+        return Files(folder_paths.get_filename_list(kind), index.find, index.known)
+
     return Installed(
-        checkpoints=folder_paths.get_filename_list("checkpoints"),
-        vaes=folder_paths.get_filename_list("vae"),
-        loras=folder_paths.get_filename_list("loras"),
+        checkpoints=files("checkpoints"),
+        vaes=files("vae"),
+        loras=files("loras"),
+        embeddings=folder_paths.get_filename_list("embeddings"),
+        aliases=read_aliases(aliases_file()),
         is_inpainting=lambda name: info(name).inpainting,
         family=lambda name: info(name).family,
+        lora_family=lambda name: inspect_lora(Path(folder_paths.get_full_path_or_raise("loras", name))),
     )
+
+
+def _path(kind: str, name: str) -> Path | None:
+    path = folder_paths.get_full_path(kind, name)
+    return None if path is None else Path(path)
 
 
 def _load(plan: ModelPlan) -> tuple[Any, Any, Any]:

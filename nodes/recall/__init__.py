@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from ..generation import Generation
-from . import comfyui_graph, distillery_new, distillery_old, own
+from . import a1111, comfyui_graph, distillery_new, distillery_old, fooocus, invokeai, novelai, own, swarmui
 from .chunks import TextChunks
 from .containers import Source, read_contents
 from .errors import RecallError
+from .merge import merge
 from .sizes import check_size
 
 
@@ -37,8 +38,17 @@ FORMATS: tuple[Format, ...] = (
     distillery_new,
     distillery_old,
     comfyui_graph,
+    swarmui,
+    fooocus,
+    invokeai,
+    novelai,
+    a1111,  # last: other programs write texts as A1111 does, and say so
 )
 """In the order in which they are asked; the first that finds generation data is taken."""
+GRAPHS: tuple[Format, ...] = (comfyui_graph,)
+"""Formats that a text may stand beside."""
+BESIDE_A_GRAPH: tuple[Format, ...] = (swarmui, fooocus, a1111)
+"""Formats that image savers write beside a ComfyUI graph: they fill what the graph does not say."""
 
 
 def recall(source: Source) -> Generation:
@@ -54,19 +64,31 @@ def recall(source: Source) -> Generation:
 
 
 def recall_text(chunks: Mapping[str, str]) -> Generation:
-    """Read from the texts of an image, by keyword, how it was made. Raises nothing."""
+    """Read from the texts of an image, by keyword, how it was made. Raises nothing.
+
+    A ComfyUI graph is put together with a text beside it, as :mod:`.merge` has it; all else stands alone.
+    """
     texts = TextChunks(chunks)
     warnings: list[str] = []
+    found: Generation | None = None
     for form in FORMATS:
+        if found is not None and form not in BESIDE_A_GRAPH:
+            continue
         try:
             generation = form.read(texts)
         except RecursionError:
             warnings.append(f"the {form.ORIGIN} data are nested too deeply to be read")
             continue
-        if generation is not None:
-            if not generation.empty:
-                return generation.warn(*texts.problems)
+        if generation is None:
+            continue
+        if generation.empty:
             warnings += generation.warnings
+            continue
+        found = generation if found is None else merge(found, generation)
+        if form not in GRAPHS:
+            return found.warn(*texts.problems, *warnings)
+    if found is not None:
+        return found.warn(*texts.problems, *warnings)
     if texts and not warnings and not texts.problems:
         names = ", ".join(f'"{key[:30]}"' for key in list(texts)[:8])
         warnings.append(f"no generation data that can be read here is in the texts of this file ({names})")

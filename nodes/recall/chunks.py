@@ -21,7 +21,9 @@ class TextChunks(Mapping[str, str]):
     """
 
     def __init__(self, texts: Mapping[str, str]) -> None:
-        self._texts = {k: str(v) for k, v in texts.items() if isinstance(k, str) and isinstance(v, str)}
+        self._texts = {
+            clean_text(k): clean_text(v) for k, v in texts.items() if isinstance(k, str) and isinstance(v, str)
+        }
         self._parsed: dict[str, Any] = {}
         self.problems: list[str] = []
 
@@ -40,7 +42,7 @@ class TextChunks(Mapping[str, str]):
             return None
         if key not in self._parsed:
             try:
-                self._parsed[key] = load_json(self._texts[key])
+                self._parsed[key] = load_json(self._texts[key].strip("\ufeff\0"))
             except ValueError as error:
                 self._parsed[key] = None
                 self.problems.append(f"this file has a {key} chunk which is not valid JSON ({error})")
@@ -50,6 +52,15 @@ class TextChunks(Mapping[str, str]):
         """The JSON object of a text; ``None`` where it is anything else."""
         value = self.json(key)
         return value if isinstance(value, dict) else None
+
+    def looks_like_json(self, key: str) -> bool:
+        """Whether a text begins as a JSON object does: for keywords that several formats share."""
+        return is_json_object(self._texts.get(key, ""))
+
+
+def is_json_object(text: str) -> bool:
+    """Whether a text begins as a JSON object does; a prompt such as ``{red|blue} car`` does not."""
+    return _OBJECT.match(text) is not None
 
 
 def load_json(text: str) -> Any:
@@ -68,6 +79,20 @@ def load_json(text: str) -> Any:
         raise ValueError(f"{error.msg} at character {error.pos}") from None
 
 
+def decode_json(text: str, start: int) -> tuple[Any, int]:
+    """The JSON value that begins at a place in a text, and where it ends. Raises ValueError, as :func:`load_json`."""
+    try:
+        value, end = _DECODER.raw_decode(text, start)
+        return _clean(value, MAX_JSON_DEPTH), end
+    except RecursionError:
+        raise ValueError(f"nested deeper than {MAX_JSON_DEPTH} levels") from None
+
+
+def clean_text(text: str) -> str:
+    """A text that can be written as UTF-8: halves of surrogate pairs become U+FFFD."""
+    return _SURROGATE.sub("\ufffd", text)
+
+
 def _integer(digits: str) -> int | float:
     # int() of very many digits is slow, and refused by newer Pythons.
     return int(digits) if len(digits) <= MAX_INTEGER_DIGITS else float(digits)
@@ -75,11 +100,15 @@ def _integer(digits: str) -> int | float:
 
 def _clean(value: Any, depth: int) -> Any:
     if isinstance(value, str):
-        return _SURROGATE.sub("\ufffd", value)
+        return clean_text(value)
     if isinstance(value, dict | list) and depth == 0:
         raise ValueError(f"nested deeper than {MAX_JSON_DEPTH} levels")
     if isinstance(value, dict):
-        return {_SURROGATE.sub("\ufffd", key): _clean(item, depth - 1) for key, item in value.items()}
+        return {clean_text(key): _clean(item, depth - 1) for key, item in value.items()}
     if isinstance(value, list):
         return [_clean(item, depth - 1) for item in value]
     return value
+
+
+_OBJECT = re.compile(r'[\ufeff\s\0]{0,100}\{\s{0,100}["}]')
+_DECODER = json.JSONDecoder(parse_int=_integer)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..generation import Generation, HiRes, Lora
-from ..values import CHECKS, STRENGTH, to_name
+from ..values import CHECKS, STRENGTH, to_hash, to_name
 
 _GENERATION_DATA = {"positive", "negative", "seed", "cfg", "steps", "sampler", "scheduler", "checkpoint"}
 
@@ -46,8 +46,12 @@ class Draft:
         """Write down that a field is known to be "none"."""
         self._fields.setdefault(name, where)
 
-    def set_loras(self, loras: Iterable[tuple[Any, Any, Any, str]], where: str) -> None:
+    def set_loras(
+        self, loras: Iterable[tuple[Any, Any, Any, str]], where: str, hashes: Mapping[str, Any] | None = None
+    ) -> None:
         """Set the LoRA chain: (name, model strength, clip strength, place) in the order of application.
+
+        hashes: of the files, by the name in the chain, where the image gives them.
 
         One that has no effect, with both strengths 0, is left out; so is one that cannot be read, with a warning.
         """
@@ -59,7 +63,7 @@ class Draft:
             if None in checked:
                 self.warn(f"the LoRA of {place} is left out: {shown(name)}, strengths {shown(model)} and {shown(clip)}")
                 continue
-            lora = Lora(*checked)  # type: ignore[arg-type]
+            lora = Lora(*checked, hash=to_hash((hashes or {}).get(checked[0])))  # type: ignore[arg-type]
             if lora.strength_model or lora.strength_clip:
                 chain.append(lora)
                 places.append(place)

@@ -1,17 +1,18 @@
 """ComfyUI's API graph: ``{id: {"class_type": …, "inputs": {name: value or [id, slot]}}}``.
 
-Links, the nodes that only pass them on, and the values that reach an input through other nodes. A graph
-comes from a stranger's file: anything may be missing, of a wrong type, or go round in circles.
+Links, and the values that reach an input through other nodes. A graph comes from a stranger's file:
+anything may be missing, of a wrong type, or go round in circles.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Any
 
-from ..values import to_integer, to_number
-from .arithmetic import evaluate
+from .graph_nodes import Constant, Link, Node, Source, plain, to_link
+from .graph_parts import expand
+from .graph_passing import passed_on
+from .graph_values import VALUE_NODES
 
 MAX_NODES = 10_000
 MAX_HOPS = 1_000_000
@@ -20,37 +21,27 @@ MAX_VALUE_DEPTH = 100
 """Nodes in a row that a value may run through."""
 
 
-class Link(NamedTuple):
-    """An output of a node."""
-
-    id: str
-    slot: int
-
-
-@dataclass(frozen=True)
-class Node:
-    """A node of the graph."""
-
-    id: str
-    class_type: str
-    inputs: Mapping[str, Any]
-
-    def __str__(self) -> str:
-        return f"node {_short(self.id)} ({_short(self.class_type)})"
-
-
 class Graph:
-    """The nodes of an API graph, in the order of the file."""
+    """The nodes of an API graph, in the order of the file.
 
-    def __init__(self, nodes: Mapping[str, Node]) -> None:
-        self.nodes = dict(nodes)
+    Nodes that do the work of several are there in parts (see :mod:`.graph_parts`).
+    """
+
+    def __init__(self, nodes: Iterable[Node]) -> None:
+        self.nodes = {node.id: node for node in nodes}
+        self.size = len(self.nodes)
+        """Nodes in the file."""
+        self._redirects: dict[Link, tuple[Any, Node]] = {}
         self._values: dict[Link, Any] = {}
         self._hops = 0
+        self._depth = 0
+        self._cut = not expand(self)
+        self._values.clear()  # what could not be told while the graph was not yet whole
 
     @property
     def exhausted(self) -> bool:
-        """True when more than MAX_HOPS links were followed: what was read since is not complete."""
-        return self._hops > MAX_HOPS
+        """True when the graph is larger than it is read: what was read is not complete."""
+        return self._cut or self._hops > MAX_HOPS
 
     @classmethod
     def from_api(cls, data: Any) -> Graph | None:
@@ -60,52 +51,62 @@ class Graph:
         """
         if not isinstance(data, Mapping):
             return None
-        nodes = {}
+        nodes = []
         for key, entry in data.items():
             if isinstance(entry, Mapping) and isinstance(entry.get("class_type"), str):
                 inputs = entry.get("inputs")
-                nodes[str(key)] = Node(str(key), entry["class_type"], inputs if isinstance(inputs, Mapping) else {})
+                nodes.append(Node(str(key), entry["class_type"], inputs if isinstance(inputs, Mapping) else {}))
         if len(nodes) > MAX_NODES:
             raise ValueError(f"the graph has {len(nodes)} nodes; at most {MAX_NODES} are read")
         return cls(nodes) if nodes else None
+
+    def replace(self, node: Node, outputs: Mapping[int, Any]) -> None:
+        """Put others in the place of a node.
+
+        outputs: what comes out of its slots: a link to another node, or what stands at an input of the node.
+        Slots that are not named lead nowhere.
+        """
+        del self.nodes[node.id]
+        self._redirects.update({Link(node.id, slot): (value, node) for slot, value in outputs.items()})
 
     def link(self, node: Node, name: str) -> Link | None:
         """The link at an input, as it stands there; ``None`` for a value or nothing."""
         return to_link(node.inputs.get(name))
 
-    def source(self, link: Link | None) -> tuple[Node, int] | None:
-        """The node and slot that a link comes from, behind reroutes and contexts.
+    def source(self, link: Link | None) -> Source | None:
+        """The node and slot that a link comes from, behind whatever only passes it on.
 
-        ``None`` where the link leads nowhere: to a missing node, in circles, or to a context that lacks the value.
+        A value that stands at a node which passes it on is a :class:`Constant`.
+        ``None`` where the link leads nowhere: to a missing node, in circles, or to a pipe that lacks the value.
         """
-        wanted: str | None = None  # what is looked for in a context
-        visited = set()
-        while link is not None and (link, wanted) not in visited:
+        todo: list[tuple[Any, str | None, Node | None]] = [(link, None, None)]
+        visited: set[tuple[Link, str | None]] = set()
+        while todo:
+            value, wanted, at = todo.pop()
+            link = to_link(value)
+            if link is None:
+                if at is not None and wanted is None and plain(value) is not None:
+                    return Constant.of(value, at), 0
+                continue
+            if (link, wanted) in visited:
+                continue
             visited.add((link, wanted))
             self._hops += 1
-            node = self.nodes.get(link.id)
-            if node is None or self.exhausted:
+            if self._hops > MAX_HOPS:
                 return None
-            if node.class_type in REROUTES:
-                link = next(filter(None, map(to_link, node.inputs.values())), None)
-            elif node.class_type in CONTEXTS:
-                outputs = CONTEXTS[node.class_type]
-                if wanted is None:
-                    wanted = outputs[link.slot] if 0 <= link.slot < len(outputs) else None
-                if wanted is None or wanted == "base_ctx":
-                    return None  # the context itself, which is no value
-                if "Switch" in node.class_type:
-                    choices = sorted(name for name in node.inputs if name.startswith("ctx_"))
-                    link = next(filter(None, (self.link(node, name) for name in choices)), None)
-                elif own := self.link(node, wanted):
-                    link, wanted = own, None
-                else:
-                    link = self.link(node, "base_ctx")
-            else:
-                return (node, link.slot) if wanted is None else None
+            node = self.nodes.get(link.id)
+            if link in self._redirects:
+                value, at = self._redirects[link]
+                todo.append((value, wanted, at))
+            elif node is not None:
+                steps = passed_on(self, node, link.slot, wanted)
+                if steps is not None:
+                    todo += [(step.value, step.wanted, node) for step in reversed(steps)]
+                elif wanted is None:
+                    return node, link.slot
         return None
 
-    def input(self, node: Node, name: str) -> tuple[Node, int] | None:
+    def input(self, node: Node, name: str) -> Source | None:
         """:meth:`source` of an input."""
         return self.source(self.link(node, name))
 
@@ -114,146 +115,47 @@ class Graph:
 
         ``None`` where there is none or it cannot be told.
         """
-        return self._resolve(node.inputs.get(name), MAX_VALUE_DEPTH)
+        return self._resolve(node.inputs.get(name))
 
     def culprit(self, node: Node, name: str) -> Node | None:
         """The node at which the computation of a linked value ended, for a message."""
         visited: set[str] = set()
         todo = [self.link(node, name)]
+        last = None
         while todo:
             found = self.source(todo.pop())
             if found is None or found[0].id in visited:
                 continue
             visited.add(found[0].id)
-            inputs = VALUE_NODES.get(found[0].class_type)
-            if inputs is None:
+            rule = VALUE_NODES.get(found[0].class_type)
+            if rule is None:
                 return found[0]
-            todo += [self.link(found[0], name) for name in inputs.links]
-        return None
+            last = found[0]
+            todo += [self.link(found[0], name) for name in rule.names_of(found[0])]
+        return last
 
-    def _resolve(self, value: Any, depth: int) -> Any:
+    def _resolve(self, value: Any) -> Any:
         link = to_link(value)
         if link is None:
-            if isinstance(value, dict):
-                value = value.get("content")  # some loaders write a name as {"content": name, "image": preview}
-            return None if isinstance(value, list | dict) else value
-        found = self.source(link)
-        if found is None or depth == 0:
+            return plain(value)
+        if self._depth >= MAX_VALUE_DEPTH:
             return None
-        node, slot = found
+        self._depth += 1
+        try:
+            found = self.source(link)
+            return self._computed(*found) if found else None
+        finally:
+            self._depth -= 1
+
+    def _computed(self, node: Node, slot: int) -> Any:
+        if isinstance(node, Constant):
+            return plain(node.inputs["value"])
         at = Link(node.id, slot)
         if at not in self._values:
             self._values[at] = None  # a circle ends here
             rule = VALUE_NODES.get(node.class_type)
             if rule is not None:
-                arguments = {name: self._resolve(node.inputs.get(name), depth - 1) for name in rule.links}
-                self._values[at] = rule.compute(arguments, slot)
+                arguments = {name: self._resolve(node.inputs.get(name)) for name in rule.names_of(node)}
+                unknown = any(value is None and self.link(node, name) for name, value in arguments.items())
+                self._values[at] = rule.value(arguments, slot, unknown)
         return self._values[at]
-
-
-def to_link(value: Any) -> Link | None:
-    """``[id, slot]`` as a link; ids are texts such as "12" or "12:3"."""
-    if not isinstance(value, list) or len(value) != 2:
-        return None
-    node, slot = value
-    if isinstance(node, bool) or not isinstance(node, str | int) or isinstance(slot, bool) or not isinstance(slot, int):
-        return None
-    return Link(str(node), slot)
-
-
-def _short(text: str) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= 40 else text[:37] + "..."
-
-
-REROUTES = {"Reroute", "Reroute (rgthree)", "ReroutePrimitive|pysssss"}
-
-_CONTEXT = ("base_ctx", "model", "clip", "vae", "positive", "negative", "latent", "images", "seed")
-_CONTEXT_BIG = (
-    *_CONTEXT, "steps", "step_refiner", "cfg", "ckpt_name", "sampler", "scheduler", "clip_width", "clip_height",
-    "text_pos_g", "text_pos_l", "text_neg_g", "text_neg_l", "mask", "control_net",
-)  # fmt: skip
-CONTEXTS = {
-    "Context (rgthree)": _CONTEXT,
-    "Context Big (rgthree)": _CONTEXT_BIG,
-    "Context Switch (rgthree)": _CONTEXT,
-    "Context Switch Big (rgthree)": _CONTEXT_BIG,
-}
-"""rgthree's contexts: their outputs, which are named as their inputs."""
-
-
-@dataclass(frozen=True)
-class ValueNode:
-    """How a node makes a number or a text of its inputs."""
-
-    links: tuple[str, ...]
-    """The inputs that count."""
-    compute: Callable[[Mapping[str, Any], int], Any]
-    """Arguments by name and output slot to a value, or ``None``."""
-
-
-def _same(name: str) -> ValueNode:
-    return ValueNode((name,), lambda arguments, slot: arguments[name] if slot == 0 else None)
-
-
-def _outputs(*names: str) -> ValueNode:
-    return ValueNode(names, lambda arguments, slot: arguments[names[slot]] if 0 <= slot < len(names) else None)
-
-
-def _expression(name: str, *outputs: Callable[[float], Any]) -> ValueNode:
-    def compute(arguments: Mapping[str, Any], slot: int) -> Any:
-        text = arguments[name]
-        if isinstance(text, int | float):
-            text = repr(text)
-        if not isinstance(text, str) or not 0 <= slot < len(outputs):
-            return None
-        # An input that cannot be told stays unknown: it must not pose as 0.
-        variables = {k: number for k in ("a", "b") if (number := to_number(arguments[k])) is not None}
-        result = evaluate(text, variables)
-        return None if result is None else outputs[slot](result)
-
-    return ValueNode((name, "a", "b"), compute)
-
-
-def _from_text(arguments: Mapping[str, Any], slot: int) -> Any:
-    number = to_number(arguments["text"])
-    return None if number is None else (int(number), number)[slot] if slot in (0, 1) else None
-
-
-def _truncated(arguments: Mapping[str, Any], slot: int) -> Any:
-    number = to_number(arguments["_float"])
-    return None if number is None else int(number)
-
-
-def _int_to_float(arguments: Mapping[str, Any], slot: int) -> Any:
-    number = to_integer(arguments["a"])
-    return None if number is None else to_number(number)
-
-
-VALUE_NODES: dict[str, ValueNode] = {
-    # ComfyUI's own
-    "PrimitiveNode": _same("value"),
-    "PrimitiveInt": _same("value"),
-    "PrimitiveFloat": _same("value"),
-    "PrimitiveString": _same("value"),
-    "PrimitiveStringMultiline": _same("value"),
-    # others, by how often they are met
-    "String": _same("String"),
-    "String Literal": _same("string"),
-    "StringConstant": _same("string"),
-    "StringConstantMultiline": _same("string"),
-    "INTConstant": _same("value"),
-    "FloatConstant": _same("value"),
-    "Seed (rgthree)": _same("seed"),
-    "CR Seed": _same("seed"),
-    "Text Multiline": _same("text"),
-    "KSampler Config (rgthree)": _outputs("steps_total", "refiner_step", "cfg", "sampler_name", "scheduler"),
-    "CR String To Combo": _same("text"),
-    "CR String To Number": ValueNode(("text",), _from_text),
-    "CR Float To Integer": ValueNode(("_float",), _truncated),
-    "CM_IntToFloat": ValueNode(("a",), _int_to_float),
-    "SimpleMath": _expression("value", round, float),
-    "SimpleMath+": _expression("value", round, float),
-    "EvalFloats": _expression("formula", float),
-}
-"""Nodes that only carry or compute a value. A new one is one line."""

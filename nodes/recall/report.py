@@ -1,18 +1,23 @@
-"""A generation as rows of text, for whoever shows it: driver, bot, node."""
+"""A generation as rows of text, for whoever shows it: driver and bot. For the nodes see :mod:`..summary`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ..generation import Generation
+from ..generation import Generation, Lora
 
 FIELDS = (
-    "origin", "positive", "negative", "seed", "cfg", "steps", "sampler", "scheduler", "denoise", "checkpoint", "vae",
-    "loras", "clip_skip", "width", "height", "hires.steps", "hires.denoise", "hires.tile", "hires.scale",
+    "origin", "positive", "negative", "seed", "cfg", "steps", "sampler", "scheduler", "denoise", "guidance", "checkpoint",
+    "checkpoint_hash", "vae", "vae_hash", "loras", "clip_skip", "width", "height", "hires.steps", "hires.denoise", "hires.tile", "hires.scale",
     "hires.upscaler", "family", "sharpen",
 )  # fmt: skip
 """In the order in which they are shown."""
+
+_ONLY_WHERE_KNOWN = {"guidance", "checkpoint_hash", "vae_hash"}
+"""Fields that most images cannot have: no row says that they are missing."""
+
+NO_DATA = "No generation data. To upscale it give --prompt and --model, or --power 0."
 
 Row = tuple[str, str, str]
 """Field, value and where it came from; value and place are empty where the image does not tell."""
@@ -25,9 +30,7 @@ def as_rows(generation: Generation) -> list[Row]:
         where = generation.fields.get(name, "")
         if name == "loras":
             for i, lora in enumerate(generation.loras, 1):
-                rows.append(
-                    (f"lora {i}", f"{lora.name} (model {lora.strength_model:g}, clip {lora.strength_clip:g})", where)
-                )
+                rows.append((f"lora {i}", _lora(lora), where))
             if not generation.loras:
                 rows.append(("loras", "none" if where else "", where))
             continue
@@ -35,6 +38,8 @@ def as_rows(generation: Generation) -> list[Row]:
         for part in name.split("."):
             holder = getattr(holder, part)
         value = _text(holder)
+        if not value and name in _ONLY_WHERE_KNOWN:
+            continue
         if name == "vae" and holder is None and where:
             value = "the checkpoint's own"
         rows.append((name, value, where))
@@ -44,6 +49,11 @@ def as_rows(generation: Generation) -> list[Row]:
 def carried_rows(generation: Generation) -> list[tuple[str, str]]:
     """What else the image carries, nested names joined by dots: what Distillery's /checkmetadata prints."""
     return list(_flat("", generation.carried))
+
+
+def _lora(lora: Lora) -> str:
+    digest = f", hash {lora.hash}" if lora.hash else ""
+    return f"{lora.name} (model {lora.strength_model:g}, clip {lora.strength_clip:g}{digest})"
 
 
 def _flat(name: str, value: Any) -> Iterator[tuple[str, str]]:

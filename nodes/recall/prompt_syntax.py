@@ -1,0 +1,120 @@
+"""What other programs write into prompts, and what ComfyUI makes of it.
+
+ComfyUI reads ``(words:1.2)`` and ``embedding:name``. Anything else is text to it, so tags of networks are lifted
+out, what can be said in ComfyUI's way is, and what cannot is named in a warning.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+MAX_PROMPT = 1_000_000
+"""Characters of a prompt that is looked into."""
+MAX_EMBEDDINGS = 100
+
+_NETWORK = re.compile(r"<(lora|lyco|hypernet):([^<>:\n]{1,500})((?::[^<>:\n]{0,200}){0,10})>", re.IGNORECASE)
+_LIFTED = re.compile(r"(?<=[ \t])\0[ \t]+|\0")
+"""Where a tag stood, with the blanks behind it where some stand before it."""
+_BRACKETS = re.compile(r"(?<!\\)\[([^\[\]]{1,5000})(?<!\\)\]")
+_AND = re.compile(r"\bAND\b")
+_BREAK = re.compile(r"\bBREAK\b")
+
+
+class LoraTag(NamedTuple):
+    """A LoRA in a prompt; strengths as the text has them, to be checked."""
+
+    name: str
+    strength_model: str | float
+    strength_clip: str | float
+
+
+class Lifted(NamedTuple):
+    """A prompt without the tags of networks."""
+
+    text: str
+    loras: tuple[LoraTag, ...]
+    warnings: tuple[str, ...]
+
+
+def lift_networks(prompt: str) -> Lifted:
+    """Take ``<lora:name:a:b>`` and its kin out of a prompt; the rest stays as it is but for blanks around it.
+
+    a is the strength on the text encoder, b the one on the model, which is a where it is missing; ``te=`` and
+    ``unet=`` name them. LyCORIS files (``<lyco:…>``) are LoRAs to ComfyUI; hypernetworks are named in a warning.
+    """
+    loras: list[LoraTag] = []
+    warnings: dict[str, None] = {}
+
+    def lift(match: re.Match[str]) -> str:
+        kind, name, rest = match[1].lower(), match[2].strip(), match[3]
+        if kind == "hypernet":
+            warnings[f'the image was made with the hypernetwork "{name[:60]}", which the HiRes pass does not use'] = (
+                None
+            )
+            return ""
+        parts = [part.strip() for part in rest.split(":")[1:]]
+        named = {key.strip().lower(): value.strip() for key, _, value in (p.partition("=") for p in parts if "=" in p)}
+        positional = [part for part in parts if "=" not in part]
+        clip = named.pop("te", positional[0] if positional else 1.0)
+        model = named.pop("unet", positional[1] if len(positional) > 1 else clip)
+        if named:
+            extras = ", ".join(sorted(named))[:60]
+            warnings[f'the LoRA "{name[:60]}" was used with {extras}: this is not kept'] = None
+        loras.append(LoraTag(name, model, clip))
+        return ""
+
+    def mark(match: re.Match[str]) -> str:
+        return lift(match) or "\0"
+
+    text = _NETWORK.sub(mark, prompt[:MAX_PROMPT].replace("\0", "")) + prompt[MAX_PROMPT:]
+    text = _LIFTED.sub("", text)
+    return Lifted(text.strip(), tuple(loras), tuple(warnings))
+
+
+def name_embeddings(prompt: str, names: Iterable[str]) -> tuple[str, tuple[str, ...]]:
+    """Write the textual inversions of A1111, bare words, as ComfyUI's ``embedding:word``. Returns them too."""
+    used = []
+    lowered = prompt.lower()
+    for name in list(dict.fromkeys(names))[:MAX_EMBEDDINGS]:
+        if not name or len(name) > 200 or re.search(r"[\s:(),]", name) or name.lower() not in lowered:
+            continue  # not there, or no name that ComfyUI can read out of a prompt
+        word = re.compile(rf"(?<![\w:.-]){re.escape(name)}(?![\w-])", re.IGNORECASE)
+
+        def write(match: re.Match[str], name: str = name) -> str:
+            # ComfyUI sees one at the beginning of a word only, and takes all up to the next blank for its name.
+            text, start, end = match.string, match.start(), match.end()
+            before, after = text[max(start - 1, 0) : start], text[end : end + 2]
+            ends = not after or after[0].isspace() or after[0] in "):" or (after[0] == "," and not after[1:].strip())
+            return (
+                ("" if not before or before.isspace() or before == "(" else " ")
+                + f"embedding:{name}"
+                + ("" if ends else " ")
+            )
+
+        prompt, count = word.subn(write, prompt)
+        if count:
+            used.append(name)
+    return prompt, tuple(used)
+
+
+def a1111_differences(prompts: Mapping[str, str]) -> tuple[str, ...]:
+    """What A1111 reads in these prompts and ComfyUI does not. prompts: by their name, such as ``positive``."""
+    found: dict[str, list[str]] = {}
+    for side, prompt in prompts.items():
+        text = prompt[:MAX_PROMPT]
+        inside = [match[1] for match in _BRACKETS.finditer(text)]
+        scheduled = [part for part in inside if ":" in part or "|" in part]
+        for what, there in (
+            ("prompt editing ([a:b:n], [a|b])", scheduled),
+            ("brackets that lower a weight ([a])", len(inside) > len(scheduled)),
+            ("AND, which composes prompts", _AND.search(text)),
+            ("BREAK, which begins a new chunk", _BREAK.search(text)),
+        ):
+            if there:
+                found.setdefault(what, []).append(side)
+    return tuple(
+        f"the {' and '.join(sides)} prompt has {what}, which ComfyUI reads as plain words"
+        for what, sides in found.items()
+    )

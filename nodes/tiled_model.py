@@ -16,8 +16,11 @@ Order with other patches: wrappers of the inner calls (``APPLY_MODEL``, ``DIFFUS
 and attention patches see tiles; ``PREDICT_NOISE`` wrappers (LazyCache), CFG functions and denoise masks see the canvas.
 Other ``CALC_COND_BATCH`` wrappers see the canvas where their node comes before this one, else tiles. Every tile has its
 own cond uuids, so that what EasyCache keeps for one tile is not applied to another; put it before this node, or it
-reuses less. Patches that keep attention maps from one call for the next, as Self-Attention Guidance does, find those of
-the last tile and do not belong here.
+reuses less.
+
+Reference latents (Flux Kontext and others) of the canvas's own size are that picture and are cropped with it; those of
+other sizes are pictures of their own, and each tile sees them whole. What knows of places on the canvas in a way that
+this module cannot cut is refused (:mod:`.tiling_limits`).
 """
 
 from __future__ import annotations
@@ -35,6 +38,8 @@ import torch
 from .errors import DistilleryError
 from .parameters import TILE
 from .tiles import Tile, TilePlan, add_tile, crop, plan, weights
+from .tiling_limits import TilingError as TilingError
+from .tiling_limits import check_patches
 
 KEY = "distillery_hires_tiles"
 NEWER_FAMILY_TILE = 1024
@@ -43,19 +48,10 @@ MULTIPLE = 8
 """Sides of tiles are multiples of so many latent cells: what a UNet with three halvings takes without padding."""
 MAX_BATCH = 4
 """Tiles in one call of the model. A GPU is busy with less; more only raises the peak of memory."""
+PLACED = {"area", "mask", "control", "gligen"}
+"""Keys of a cond that differ from tile to tile in more than tensors: such conds run one tile at a time."""
 LEAST_AREA = 16
 """Latent cells. Where a tile cuts a sliver off an area, the model still gets so much to look at."""
-
-
-class TilingError(DistilleryError):
-    """Something of the workflow cannot be cut into tiles."""
-
-    def __init__(self, what: str) -> None:
-        super().__init__(
-            f"HiRes Tiles cannot cut {what} into tiles. It works with image models of four-dimensional latents, "
-            "prompts with areas and masks, ControlNet, T2I-Adapter and inpainting models. "
-            "Take it out of the workflow, or set tiling to off in HiRes Tiles to run the whole canvas at once."
-        )
 
 
 def auto_tile(model: Any) -> int:
@@ -80,7 +76,8 @@ def tile_model(model: Any, tile_px: int, overlap_px: int, batch: int = 0) -> Any
         tile_px: side of a tile in pixels, 64 or more; an eighth more where it saves tiles. 0 for no tiling.
         overlap_px: what neighbours share at least, 0 to half of ``tile_px``.
         batch: tiles in one call of the model; 0 takes one on a CPU, where more gain nothing, and on a GPU as many
-            up to ``MAX_BATCH`` as fit its free memory. Prompts with areas, masks or ControlNet run one by one.
+            up to ``MAX_BATCH`` as fit its free memory. Prompts with areas, masks, GLIGEN boxes or ControlNet run one
+            by one.
 
     Raises:
         DistilleryError: a size is out of its range. While sampling, :class:`TilingError`: the workflow has
@@ -126,10 +123,11 @@ class _TiledSampling:
         if layout.whole:
             return executor(model, conds, x_in, timestep, model_options)
 
+        check_patches(model_options)
         crops = _Crops(model, x_in, timestep, self.hints)
         for entry in _entries(conds):
             crops.check(entry)
-        placed = any({"area", "mask", "control"} & {k for k, v in e.items() if v is not None} for e in _entries(conds))
+        placed = any(PLACED & {k for k, v in e.items() if v is not None} for e in _entries(conds))
         size = 1 if placed else self._batch_size(model, conds, x_in, layout)
 
         blends = [torch.zeros_like(x_in) for _ in conds]
@@ -159,15 +157,18 @@ class _TiledSampling:
         *args: Any,
         **kwargs: Any,
     ) -> Any:
-        """Loads the models, with memory set free for a batch of tiles in place of the canvas ``noise_shape``.
-
-        The conds stay whole: nothing of them that has a size of its own is cut (see ``_Crops.check``).
-        """
+        """Loads the models, with memory set free for a batch of tiles in place of the canvas ``noise_shape``."""
         layout = self._layout(model.model, noise_shape)
         if not layout.whole:
+            check_patches(model.model_options)  # sooner than the first step, which checks what hooks add too
             # For one tile unless the user fixed how many: later steps take more only where memory is left.
             tiles = min(max(self.batch, 1), len(layout.tiles))
+            of_tile = {
+                kind: [_referring_to_a_tile(entry, layout) for entry in of_kind] for kind, of_kind in conds.items()
+            }
             noise_shape = torch.Size((noise_shape[0] * tiles, noise_shape[1], layout.tile_height, layout.tile_width))
+            real_model, _, *rest = executor(model, noise_shape, of_tile, *args, **kwargs)
+            return real_model, conds, *rest
         return executor(model, noise_shape, conds, *args, **kwargs)
 
     def outer_sample(self, executor: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -206,6 +207,15 @@ class _TiledSampling:
         return 1
 
 
+def _referring_to_a_tile(entry: dict[str, Any], layout: TilePlan) -> dict[str, Any]:
+    """``entry``, not resolved yet, with as much of reference latents as one tile sees: they count as memory."""
+    latents = entry.get("reference_latents")
+    if not latents:
+        return entry
+    first, canvas = layout.tiles[0], (layout.height, layout.width)
+    return {**entry, "reference_latents": [crop(x, first) if tuple(x.shape[-2:]) == canvas else x for x in latents]}
+
+
 def _entries(conds: Sequence[list[dict[str, Any]] | None]) -> list[dict[str, Any]]:
     return [entry for cond in conds if cond is not None for entry in cond]
 
@@ -239,8 +249,6 @@ class _Crops:
         """Refuses what :meth:`of` would not crop rightly."""
         from comfy.conds import CONDConstant, CONDCrossAttn, CONDList, CONDNoiseShape, CONDRegular
 
-        if entry.get("gligen") is not None:
-            raise TilingError("GLIGEN boxes")
         size = tuple(self.x_in.shape[-2:])
         for name, cond in entry["model_conds"].items():
             value: Any = getattr(cond, "cond", None)
@@ -250,7 +258,11 @@ class _Crops:
             elif type(cond) in (CONDConstant, CONDList, CONDRegular, CONDCrossAttn):
                 # Text and vectors have up to three dimensions; images, of the canvas or of references, have more.
                 for tensor in _tensors(value):
-                    if tensor.ndim > 3 or (tensor.ndim == 3 and tuple(tensor.shape[-2:]) == size):
+                    if name == "ref_latents" and tensor.ndim == 4:
+                        continue
+                    # Flux keeps a mask of text and picture tokens, each by each, for the whole canvas.
+                    tokens = name == "attention_mask" and tensor.ndim == 3 and tensor.shape[-2] > 1
+                    if tensor.ndim > 3 or (tensor.ndim == 3 and tuple(tensor.shape[-2:]) == size) or tokens:
                         called = "reference latents" if name == "ref_latents" else f"the conditioning {name!r}"
                         raise TilingError(f"{called} of shape {tuple(tensor.shape)}")
                 if name == "latent_shapes":
@@ -268,7 +280,7 @@ class _Crops:
         return [entry for entry in entries if entry is not None]
 
     def of(self, entry: dict[str, Any], tiles: Sequence[Tile], controls: dict[Any, Any]) -> dict[str, Any] | None:
-        """One entry as seen by ``tiles``, a single tile where it has an area, a mask or a control."""
+        """One entry as seen by ``tiles``, a single tile where it has one of ``PLACED``."""
         entry = entry.copy()
         if isinstance(entry["uuid"], uuid.UUID):
             entry["uuid"] = uuid.uuid5(entry["uuid"], repr(tiles))
@@ -284,6 +296,9 @@ class _Crops:
         if entry.get("control") is not None:
             # Within an area ComfyUI stretches the hint over the area, not over the canvas.
             entry["control"] = self.hints.cropped(entry["control"], frame or self.canvas, seen or tiles[0], controls)
+        if entry.get("gligen") is not None:
+            # ComfyUI counts boxes from the corner of the area, where there is one.
+            entry["gligen"] = _crop_gligen(entry["gligen"], frame or self.canvas, seen or tiles[0])
         entry["model_conds"] = {
             name: self._model_cond(entry, name, cond, tiles) for name, cond in entry["model_conds"].items()
         }
@@ -338,12 +353,18 @@ class _Crops:
         if isinstance(cond, CONDConstant):
             return cond
         if isinstance(cond, CONDList):
-            return cond._copy_with([for_tiles(tensor) for tensor in value])
+            return cond._copy_with([for_tiles(tensor, self._reference_crop(name, tensor)) for tensor in value])
         if isinstance(cond, CONDNoiseShape):
             return cond._copy_with(for_tiles(value, lambda tile: crop(value, tile)))
         if name == "y" and (sizes := self._size_embedding(entry)) is not None:
             return cond._copy_with(for_tiles(value, lambda tile: sizes(value, tile)))
         return cond._copy_with(for_tiles(value))
+
+    def _reference_crop(self, name: str, tensor: torch.Tensor) -> Callable[[Tile], torch.Tensor] | None:
+        """What crops a reference latent that is a picture of this canvas; None for all others."""
+        if name != "ref_latents" or tensor.shape[-2:] != self.x_in.shape[-2:]:
+            return None
+        return lambda tile: crop(tensor, tile)
 
     def _size_embedding(self, entry: dict[str, Any]) -> Callable[[torch.Tensor, Tile], torch.Tensor] | None:
         """What puts a tile's place into SDXL's ``y``; None for other models, and for sizes that the prompt names.
@@ -385,6 +406,21 @@ def _grown(inside: Tile, area: Tile, tile: Tile) -> Tile:
     x, width = side(inside.x, inside.width, area.width, tile.x, tile.width)
     y, height = side(inside.y, inside.height, area.height, tile.y, tile.height)
     return Tile(x, y, width, height)
+
+
+def _crop_gligen(gligen: Sequence[Any], frame: Tile, seen: Tile) -> tuple[Any, ...]:
+    """GLIGEN's (kind, model, boxes), with the part of each box that the model sees, ``seen``, of the ``frame`` that
+    the boxes are counted from. A box is (embedding, height, width, y, x) in latent cells."""
+    kind, model, boxes = gligen
+    if kind != "position":
+        return tuple(gligen)  # ComfyUI takes it for "no boxes"
+    kept = []
+    for embedding, height, width, y, x in boxes:
+        left, right = max(frame.x + x, seen.x), min(frame.x + x + width, seen.x + seen.width)
+        top, bottom = max(frame.y + y, seen.y), min(frame.y + y + height, seen.y + seen.height)
+        if left < right and top < bottom:
+            kept.append((embedding, bottom - top, right - left, top - seen.y, left - seen.x))
+    return kind, model, kept
 
 
 def _tensors(value: Any) -> list[torch.Tensor]:

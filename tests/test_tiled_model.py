@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import types
 import uuid
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from distillery.nodes import mini
 from distillery.nodes.errors import DistilleryError
 from distillery.nodes.tiled_model import KEY, TilingError, _batches, auto_tile, tile_model
+from distillery.nodes.tiles import add_tile, crop, plan, weights
 
 WIDTH, HEIGHT = 40, 28  # latent cells; tiles of 16 with an overlap of 4 are three columns and two rows
 TILE, OVERLAP = 128, 32  # pixels
@@ -25,13 +27,21 @@ class Pointwise(torch.nn.Module):
         super().__init__()
         self.calls: list[dict[str, Any]] = []
 
-    def forward(self, x, timesteps, context, control=None, transformer_options=None, y=None, **kwargs):
+    def forward(
+        self, x, timesteps, context, control=None, transformer_options=None, y=None, ref_latents=None, **kwargs
+    ):
         self.calls.append({"shape": tuple(x.shape), "uuids": transformer_options["uuids"], "y": y})
         out = 0.3 * x[:, :4] + torch.sin(7 * context.mean((1, 2)))[:, None, None, None] + timesteps[0] / 1000
         if x.shape[1] > 4:
             out = out + x[:, 4:].mean(1, keepdim=True)
         for extra in (control or {}).get("output", []):
             out = out + extra
+        for reference in ref_latents or []:
+            out = out + (reference if reference.shape[-2:] == x.shape[-2:] else reference.mean((2, 3), keepdim=True))
+        for patch in transformer_options.get("patches", {}).get("middle_patch", []):
+            out = patch(out, {"transformer_index": 0})
+        if transformer_options.get("patches_replace", {}).get("attn1"):
+            out = out / 2
         return torch.tanh(out)
 
 
@@ -97,7 +107,8 @@ def entry(comfy, seed: int = 0, **model_conds: Any) -> dict[str, Any]:
 def predict(comfy, model, conds, x) -> list[torch.Tensor]:
     """One denoising step's predictions."""
     model.model.current_patcher = model
-    options = {"transformer_options": {"wrappers": model.wrappers}}
+    options = {**model.model_options}
+    options["transformer_options"] = {**options.get("transformer_options", {}), "wrappers": model.wrappers}
     return comfy.samplers.calc_cond_batch(model.model, conds, x, torch.full((x.shape[0],), 2.0), options)
 
 
@@ -443,13 +454,245 @@ def test_interrupting_stops_between_tiles(comfy):
     assert len(model.model.diffusion_model.calls) == 1
 
 
+class BoxPainter:
+    """GLIGEN whose fuser paints each box's embedding over the cells whose middle lies in the box."""
+
+    @staticmethod
+    def make(comfy) -> Any:
+        import comfy.gligen
+
+        class Positions(torch.nn.Module):
+            def forward(self, boxes, masks, embeddings):
+                return torch.cat([boxes, masks[..., None], embeddings], -1)
+
+        class Fuser(torch.nn.Module):
+            def forward(self, x, boxes):
+                height, width = x.shape[-2:]
+                y = ((torch.arange(height) + 0.5) / height)[:, None]
+                x_ = ((torch.arange(width) + 0.5) / width)[None]
+                out = x
+                for left, top, right, bottom, there, value in boxes[0].tolist():
+                    inside = (x_ > left) & (x_ < right) & (y > top) & (y < bottom)
+                    out = out + there * value * inside
+                return out
+
+        return types.SimpleNamespace(model=comfy.gligen.Gligen([Fuser()], Positions(), 1))
+
+
+def boxes(*places: tuple[int, int, int, int]) -> list[tuple[Any, ...]]:
+    """GLIGEN's parameters: embedding, height, width, y, x in cells."""
+    return [(torch.tensor([[0.3 + 0.2 * i]]), *place) for i, place in enumerate(places)]
+
+
+@pytest.mark.parametrize("tiles", [0, 4])
+@pytest.mark.parametrize("area", [None, (20, 24, 4, 10)])
+@pytest.mark.parametrize("images", [1, 2])
+def test_gligen_boxes_keep_their_place(comfy, tiles, area, images):
+    model = make_model(comfy, Pointwise())
+    gligen = ("position", BoxPainter.make(comfy), boxes((9, 20, 5, 3), (4, 4, 0, 0), (12, 6, 8, 14), (28, 40, 0, 0)))
+    regional = {**entry(comfy, 3), "gligen": gligen, **({"area": area} if area else {})}
+    x = random(images, 4, HEIGHT, WIDTH)
+    conds = [[entry(comfy, 1), regional], [entry(comfy, 2)]]
+    untiled, tiled = (predict(comfy, m, conds, x) for m in (model, tile_model(model, TILE, OVERLAP, tiles)))
+    for one, other in zip(tiled, untiled, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+    without = predict(comfy, model, [[entry(comfy, 1), {**regional, "gligen": (*gligen[:2], [])}], None], x)
+    assert not torch.allclose(without[0], untiled[0], atol=0.01)
+
+
+@pytest.mark.parametrize("tiles", [0, 3])
+@pytest.mark.parametrize("references", [1, 2])
+def test_reference_latents_of_the_canvas_are_cropped_and_others_stay_whole(comfy, tiles, references):
+    model = make_model(comfy, Pointwise())
+    latents = [random(references, 4, HEIGHT, WIDTH, seed=31), random(1, 4, 9, 12, seed=32)]
+    conds = [[entry(comfy, i, ref_latents=comfy.conds.CONDList(latents))] for i in (1, 2)]
+    x = random(2, 4, HEIGHT, WIDTH)
+    untiled, tiled = (predict(comfy, m, conds, x) for m in (model, tile_model(model, TILE, OVERLAP, tiles)))
+    for one, other in zip(tiled, untiled, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(untiled[0], predict(comfy, model, [[entry(comfy, 1)]], x)[0], atol=0.01)
+
+
+def test_perturbed_attention_guidance_is_tiled_too(comfy):
+    from comfy_extras.nodes_pag import PerturbedAttentionGuidance
+
+    model = make_model(comfy, Pointwise())
+    guided = PerturbedAttentionGuidance.execute(model, 3.0).result[0]
+    untiled = assert_tiled_like_untiled(comfy, guided, prompt(1), prompt(2), tiles=4)
+    assert not torch.allclose(untiled, sample(comfy, model, prompt(1), prompt(2)), atol=0.01)
+
+
+def samplers() -> list[str]:
+    """ComfyUI's samplers at the time of writing."""
+    return [
+        "euler", "euler_cfg_pp", "euler_ancestral", "euler_ancestral_cfg_pp", "heun", "heunpp2", "dpm_2",
+        "dpm_2_ancestral", "lms", "dpm_fast", "dpm_adaptive", "dpmpp_2s_ancestral", "dpmpp_2s_ancestral_cfg_pp",
+        "dpmpp_sde", "dpmpp_sde_gpu", "dpmpp_2m", "dpmpp_2m_cfg_pp", "dpmpp_2m_sde", "dpmpp_2m_sde_heun",
+        "dpmpp_3m_sde", "ddpm", "lcm", "ipndm", "ipndm_v", "deis", "res_multistep", "res_multistep_ancestral",
+        "res_multistep_cfg_pp", "gradient_estimation", "er_sde", "seeds_2", "seeds_3", "sa_solver", "sa_solver_pece",
+        "ddim", "uni_pc", "uni_pc_bh2",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("sampler", samplers())
+def test_every_sampler_makes_of_tiles_what_it_makes_of_the_canvas(comfy, sampler):
+    if sampler not in comfy.samplers.KSampler.SAMPLERS:
+        pytest.skip("not in this ComfyUI")
+    assert_tiled_like_untiled(comfy, make_model(comfy, Pointwise()), prompt(1), prompt(2), sampler=sampler)
+
+
+def test_previews_show_the_whole_canvas(comfy):
+    seen: list[tuple[int, ...]] = []
+    model = tile_model(make_model(comfy, Pointwise()), TILE, OVERLAP)
+    sample(comfy, model, prompt(1), prompt(2), callback=lambda step, x0, x, total: seen.append(tuple(x0.shape)))
+    assert seen == [(1, 4, HEIGHT, WIDTH)] * 3
+
+
+def small_unet(comfy) -> Any:
+    """A ModelPatcher of ComfyUI's own UNet, 32 channels, random weights."""
+    import comfy.ldm.modules.diffusionmodules.openaimodel as openaimodel
+    import comfy.ops
+
+    torch.manual_seed(3)
+    unet = openaimodel.UNetModel(
+        image_size=32, in_channels=4, model_channels=32, out_channels=4, num_res_blocks=[1], channel_mult=[1],
+        transformer_depth=[1], transformer_depth_output=[1, 1], transformer_depth_middle=1, context_dim=16,
+        num_heads=2, use_spatial_transformer=True, legacy=False, dtype=torch.float32,
+        operations=comfy.ops.disable_weight_init,
+    )  # fmt: skip
+    for parameter in unet.parameters():
+        torch.nn.init.normal_(parameter, std=0.08)
+    return make_model(comfy, unet)
+
+
+def freeu(comfy, model: Any) -> Any:
+    from comfy_extras.nodes_freelunch import FreeU_V2
+
+    model.model.model_config.unet_config["model_channels"] = 16  # FreeU works on twice and four times as many
+    return FreeU_V2.execute(model, 1.3, 1.4, 0.9, 0.2).result[0]
+
+
+def lora(comfy, model: Any) -> Any:
+    model = model.clone()
+    key = "diffusion_model.middle_block.0.in_layers.2.weight"
+    change = random(*model.model.state_dict()[key].shape, seed=41)
+    assert model.add_patches({key: ("diff", (change,))}, 0.5)
+    return model
+
+
+def hypernetwork(comfy, model: Any) -> Any:
+    """As the HypernetworkLoader patches models, with its own patch around a random network."""
+
+    class Patch:
+        def __call__(self, q, k, v, extra_options):
+            return q, k * 1.5, v + torch.tanh(v)
+
+        def to(self, device):
+            return self
+
+    model = model.clone()
+    model.set_model_attn1_patch(Patch())
+    model.set_model_attn2_patch(Patch())
+    return model
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("patch", [freeu, lora, hypernetwork])
+def test_patches_of_the_model_work_on_each_tile_as_on_a_picture(comfy, patch):
+    """The tiled prediction is the blend of what the patched model makes of each tile alone."""
+    plain = small_unet(comfy)
+    model = patch(comfy, plain)
+    x, conds = random(1, 4, HEIGHT, WIDTH), [[entry(comfy, 1)], [entry(comfy, 2)]]
+    model.patch_model()
+    # Layers so small take longer to share out among busy cores than to compute.
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        tiled = predict(comfy, tile_model(model, TILE, OVERLAP), conds, x)
+        layout = plan(WIDTH, HEIGHT, TILE // 8, OVERLAP // 8, 8)
+        expected = [torch.zeros_like(x) for _ in conds]
+        for tile, weight in zip(layout.tiles, weights(layout), strict=True):
+            for blend, part in zip(expected, predict(comfy, model, conds, crop(x, tile)), strict=True):
+                add_tile(blend, tile, part, weight)
+    finally:
+        model.unpatch_model()
+        torch.set_num_threads(threads)
+    for one, other in zip(tiled, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(tiled[0], predict(comfy, tile_model(plain, TILE, OVERLAP), conds, x)[0], atol=1e-3)
+
+
+def ipadapter_patch(mask: torch.Tensor | None) -> Any:
+    """As ComfyUI_IPAdapter_plus makes them: one object that keeps the arguments of each adapter."""
+
+    class Attn2Replace:
+        def __init__(self) -> None:
+            self.callback, self.kwargs = [lambda *args: args[0]], [{"weight": 1.0, "mask": mask}]
+
+        def __call__(self, q, k, v, extra_options):
+            return q
+
+    return Attn2Replace()
+
+
+def regional_attention(mask: torch.Tensor) -> Any:
+    def attention(q, k, v, extra_options):
+        return q * mask.mean(), k, v
+
+    return attention
+
+
+@pytest.mark.parametrize("kind", ["IPAdapter", "regional attention", "Self-Attention Guidance"])
+def test_patches_that_know_places_on_the_canvas_are_refused_before_models_are_loaded(comfy, kind):
+    from comfy_extras.nodes_sag import SelfAttentionGuidance
+
+    model, mask = make_model(comfy, Pointwise()), torch.ones(1, 64, 64)
+    if kind == "IPAdapter":
+        model.set_model_attn2_replace(ipadapter_patch(mask), "middle", 0, 0)
+    elif kind == "regional attention":
+        model.set_model_attn2_patch(regional_attention(mask))
+    else:
+        model = SelfAttentionGuidance.execute(model, 0.5, 2.0).result[0]
+    told = "Self-Attention" if kind.startswith("Self") else "attention mask 'mask'"
+    with pytest.raises(TilingError, match=told):
+        sample(comfy, tile_model(model, TILE, OVERLAP), prompt(1), prompt(2))
+    assert not model.model.diffusion_model.calls
+    whole = tile_model(make_model(comfy, Pointwise()), 0, 0)
+    whole.model_options = model.model_options
+    if kind != "Self-Attention Guidance":  # which needs a network with attention
+        sample(comfy, whole, prompt(1), prompt(2))
+
+
+def test_an_ipadapter_without_a_mask_is_tiled(comfy):
+    model = make_model(comfy, Pointwise())
+    model.set_model_attn2_replace(ipadapter_patch(None), "middle", 0, 0)
+    assert_tiled_like_untiled(comfy, model, prompt(1), prompt(2))
+
+
+def test_reference_latents_count_as_memory_for_what_a_tile_sees(comfy):
+    model = make_model(comfy, Pointwise())
+    asked: list[list[tuple[int, ...]]] = []
+
+    def shapes(**cond: Any) -> dict[str, list[int]]:
+        asked.append([tuple(latent.shape) for latent in cond.get("reference_latents", [])])
+        return {}
+
+    model.model.extra_conds_shapes = shapes
+    references = [random(1, 4, HEIGHT, WIDTH), random(1, 4, 9, 12)]
+    positive = prompt(1, reference_latents=references)
+    sample(comfy, tile_model(model, TILE, OVERLAP), positive, prompt(2))
+    assert [(1, 4, 16, 16), (1, 4, 9, 12)] in asked
+    assert not any((1, 4, HEIGHT, WIDTH) in latents for latents in asked)
+    assert positive[0][1]["reference_latents"] is references
+
+
 def refused(name: str, comfy) -> dict[str, Any]:
     conds = comfy.conds
     canvas = torch.zeros(1, 4, HEIGHT, WIDTH)
-    if name == "GLIGEN":
-        return {**entry(comfy), "gligen": ("position", None, [])}
     if name == "reference latents":
-        return entry(comfy, ref_latents=conds.CONDList([torch.zeros(1, 4, 9, 9)]))
+        return entry(comfy, ref_latents=conds.CONDList([torch.zeros(1, 4, 1, 9, 9)]))
+    if name == "attention_mask":
+        return entry(comfy, attention_mask=conds.CONDRegular(torch.zeros(1, 300, 300)))
     if name == "several latents":
         return entry(comfy, latent_shapes=conds.CONDConstant([(1, 4, 8, 8)]))
     if name == "effnet":
@@ -474,7 +717,7 @@ def refused(name: str, comfy) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "name",
     [
-        "GLIGEN", "reference latents", "several latents", "effnet", "depth", "payload", "c_concat",
+        "reference latents", "attention_mask", "several latents", "effnet", "depth", "payload", "c_concat",
         "unknown kind Strange", "video hint", "region_mask of the control ControlNet",
         "control of the unknown kind object",
     ],
@@ -532,12 +775,10 @@ def test_a_real_unet_shows_no_borders_of_tiles(comfy):
     import comfy.sd
 
     prefix = "model.diffusion_model."
-    weights: dict[str, torch.Tensor] = {}
-    for file in (Path(__file__).parents[1] / "models" / "distillery-mini").glob("*.safetensors"):
-        weights.update(comfy.utils.load_torch_file(str(file)))
-    weights = {name.removeprefix(prefix): w for name, w in weights.items() if name.startswith(prefix)}
-    if not weights:
-        pytest.skip("no distillery-mini weights")
+    weights = {
+        name.removeprefix(prefix): torch.from_numpy(values.copy())
+        for name, values in mini.trained_weights().items() if name.startswith(prefix)
+    }  # fmt: skip
     model = comfy.sd.load_diffusion_model_state_dict(weights)
     assert auto_tile(model) == 768
     positive, negative = ([[random(1, 77, 768, seed=i), {}]] for i in (1, 2))

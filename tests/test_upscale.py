@@ -7,7 +7,15 @@ import torch
 
 from distillery.nodes.precision import fast_dtype
 from distillery.nodes.resample import resize
-from distillery.nodes.upscale import upscale_2x, upscale_plane_2x
+from distillery.nodes.upscale import (
+    LEAST_TILE,
+    MAX_BATCH,
+    TILE,
+    network_memory,
+    tiles_for,
+    upscale_2x,
+    upscale_plane_2x,
+)
 
 
 def nearest(scale):
@@ -71,6 +79,34 @@ def test_alpha_is_enlarged_and_kept():
     out = upscale_2x(image, nearest(4), 4)
     assert torch.allclose(out[..., 3], upscale_plane_2x(image[..., 3]))
     assert torch.allclose(out[0, 0, ::2, 3], image[0, 0, :, 3], atol=0.02)
+
+
+@pytest.mark.parametrize("batch", [2, 3, 100])
+def test_tiles_run_together_give_the_same(batch):
+    image = torch.rand(2, 97, 130, 3)
+    calls = []
+
+    def network(x):
+        calls.append(len(x))
+        return blurring(4)(x)
+
+    together = upscale_2x(image, network, 4, tile=64, overlap=16, batch=batch)
+    assert max(calls) == min(batch, sum(calls)) and sum(calls) > 2
+    assert torch.allclose(together, upscale_2x(image, blurring(4), 4, tile=64, overlap=16), atol=1e-5)
+
+
+def test_tiles_fit_the_free_memory():
+    plenty = 1e12
+    assert tiles_for(plenty, 4, cpu=True) == (TILE, 1)
+    assert tiles_for(plenty, 4, cpu=True, rows=32) == (TILE, 1)
+    assert tiles_for(plenty, 4, cpu=False) == (TILE, MAX_BATCH)
+    assert tiles_for(network_memory(TILE, 4) * 1.5, 4, cpu=False) == (TILE, 1)
+    assert tiles_for(network_memory(TILE, 4) * 1.2, 4, cpu=False)[0] < TILE
+    assert network_memory(TILE, 4, 32) < network_memory(TILE, 4) / 4
+    assert tiles_for(0, 4, cpu=False) == (LEAST_TILE, 1)
+    for free in range(10**7, 10**10, 10**8):
+        tile, batch = tiles_for(free, 4, cpu=False)
+        assert tile == LEAST_TILE or batch * network_memory(tile, 4) <= 0.75 * free
 
 
 def test_progress_counts_every_tile_and_can_stop_the_work():

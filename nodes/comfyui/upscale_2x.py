@@ -9,8 +9,9 @@ import comfy.utils
 import torch
 from comfy_api.latest import io
 
+from ..esrgan import ROWS, half_esrgan, is_esrgan
 from ..precision import fast_dtype
-from ..upscale import TILE, network_memory, upscale_2x, upscale_plane_2x
+from ..upscale import LEAST_TILE, network_memory, tiles_for, upscale_2x, upscale_plane_2x
 from .types import CATEGORY
 
 
@@ -37,17 +38,22 @@ class Upscale2x(io.ComfyNode):
     @classmethod
     def execute(cls, upscale_model: Any, image: torch.Tensor, mask: torch.Tensor | None = None) -> io.NodeOutput:
         device = upscale_model.patcher.load_device
-        tile = TILE
+        scale = upscale_model.scale
+        # What is free and what other models would give up: loading makes room for what is asked.
+        cpu = mm.is_device_cpu(device)
+        rows = ROWS if is_esrgan(_network(upscale_model)) else None
+        tile, batch = tiles_for(mm.get_total_memory(device), scale, cpu, rows)
         while True:
-            mm.load_models_gpu([upscale_model.patcher], memory_required=network_memory(tile, upscale_model.scale))
+            mm.load_models_gpu([upscale_model.patcher], memory_required=batch * network_memory(tile, scale, rows))
+            tile, batch = min((tile, batch), tiles_for(mm.get_free_memory(device), scale, cpu, rows))
             try:
-                out = _run(upscale_model, image, tile, device)
+                out = _run(upscale_model, image, tile, batch, device)
                 break
             except Exception as error:
                 mm.raise_non_oom(error)
-                tile //= 2
-                if tile < 64:
+                if (tile, batch) == (LEAST_TILE, 1):
                     raise
+                tile, batch = (tile, 1) if batch > 1 else (tile // 2, 1)
             mm.soft_empty_cache()
         height, width = image.shape[1:3]
         if mask is None or tuple(mask.shape[-2:]) != (height, width):
@@ -56,7 +62,7 @@ class Upscale2x(io.ComfyNode):
         return io.NodeOutput(out.to(mm.intermediate_device()), upscale_plane_2x(mask))
 
 
-def _run(upscale_model: Any, image: torch.Tensor, tile: int, device: torch.device) -> torch.Tensor:
+def _run(upscale_model: Any, image: torch.Tensor, tile: int, batch: int, device: torch.device) -> torch.Tensor:
     bar = None
 
     def on_tile(done: int, total: int) -> None:
@@ -67,4 +73,24 @@ def _run(upscale_model: Any, image: torch.Tensor, tile: int, device: torch.devic
         bar.update_absolute(done, total)
 
     half = fast_dtype(device) if getattr(upscale_model, "supports_bfloat16", False) else None
-    return upscale_2x(image, upscale_model, upscale_model.scale, tile=tile, device=device, half=half, on_tile=on_tile)
+    # Networks that are not known run under autocast.
+    network = _network(upscale_model)
+    known = None
+    if network is not None:
+        known = half_esrgan(network, half or torch.float32, between=mm.throw_exception_if_processing_interrupted)
+    return upscale_2x(
+        image,
+        known or upscale_model,
+        upscale_model.scale,
+        tile=tile,
+        batch=batch,
+        device=device,
+        half=None if known else half,
+        on_tile=on_tile,
+    )
+
+
+def _network(upscale_model: Any) -> torch.nn.Module | None:
+    """What spandrel's description of a model describes; other packs' models may be anything that can be called."""
+    network = getattr(upscale_model, "model", None)
+    return network if isinstance(network, torch.nn.Module) else None

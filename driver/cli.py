@@ -1,4 +1,4 @@
-"""The command line: ``distillery upscale``, ``checkmetadata``, ``server``, ``doctor``."""
+"""The command line: ``distillery upscale``, ``sweep``, ``checkmetadata``, ``server``, ``doctor``."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import difflib
 import json
 import logging
 import logging.handlers
+import math
 import re
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -18,24 +18,31 @@ from rich.markup import escape
 from rich.table import Table
 
 from .. import __version__
-from ..nodes.command import CommandError, format_command, parse_command, parse_value
+from ..nodes.command import parse_command
 from ..nodes.errors import DistilleryError
 from ..nodes.generation import Generation, to_dict
-from ..nodes.parameters import BY_NAME, PARAMETERS
-from ..nodes.settings import NoPromptError
-from . import doctor, paths, server_cli
-from .errors import SourceError
-
-DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
-"""Exit codes: all done; a job failed; it cannot be run as given; Ctrl-C."""
+from ..nodes.parameters import BY_NAME
+from . import doctor, jobs_cli, paths, server_cli
+from .cli_text import DONE, FAILED, INTERRUPTED, UsageError, code_of_all, exit_code, expanded, shown
+from .joblog import JsonLines, Plain
+from .jobs_cli import JOB_OPTIONS, add_source_options, generation_table, report_error
 
 _EXITS = "exit codes: 0 done, 1 a job failed, 2 it cannot be run as given (bad command, no such file, no prompt), 130 interrupted"
 
-# What a stranger's image must not send to a terminal: control characters, and those that turn the text around.
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-_OPTION = re.compile(r"(?:--|[‐‑‒–—―−⸺⸻]+-?)([A-Za-z][\w-]*)(=.*)?$", re.DOTALL)
-_OWN_OPTIONS = ("out", "json", "server", "comfyui", "verbose", "help")
+_JSON_KEYS = """--json prints one object for each image, in a line of its own:
+  source        as it was given, without the query of a URL
+  error         why it cannot be read; then there is nothing else
+  origin        the format that was read, "none" without generation data
+  positive, negative, seed, cfg, steps, sampler, scheduler, denoise, guidance, checkpoint, checkpoint_hash, vae,
+  vae_hash, clip_skip, width, height, family, sharpen
+                null where the image does not tell
+  loras         in order: objects of name, strength_model, strength_clip, hash
+  hires         an object with those of steps, denoise, tile, scale, upscaler that the image tells
+  fields        where each value was found, by key
+  warnings      a list of texts
+  carried       what else the image carries"""
 
+_OPTION = re.compile(r"(?:--|[‐‑‒–—―−⸺⸻]+-?)([A-Za-z][\w-]*)(=.*)?$", re.DOTALL)
 log = logging.getLogger(__name__)
 
 
@@ -70,19 +77,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return FAILED
 
 
-_MISSING = "\0"
-"""Stands for a value that was not given; no argument of a process can hold it."""
-
-
-class _Usage(DistilleryError):
-    """What was typed cannot be run."""
-
-
-def exit_code(error: DistilleryError) -> int:
-    """Whether it cannot be run as given, or failed."""
-    return USAGE if isinstance(error, CommandError | SourceError | NoPromptError | _Usage) else FAILED
-
-
 def normalised(arguments: Sequence[str]) -> list[str]:
     """Arguments with the command's freedoms: typographic dashes, names in any case, aliases."""
     result: list[str] = []
@@ -91,7 +85,7 @@ def normalised(arguments: Sequence[str]) -> list[str]:
         match = _OPTION.match(argument)
         if match:
             parameter = BY_NAME.get(match[1].lower().replace("-", "_"))
-            name = match[1].lower() if match[1].lower() in _OWN_OPTIONS else match[1]
+            name = match[1].lower() if match[1].lower() in JOB_OPTIONS else match[1]
             result.append(f"--{parameter.name if parameter else name}{match[2] or ''}")
             open_parameter = parameter is not None and not match[2]
         elif open_parameter:
@@ -103,40 +97,26 @@ def normalised(arguments: Sequence[str]) -> list[str]:
     return result
 
 
-def shown(text: str) -> str:
-    """Text from elsewhere, fit for a terminal and for rich."""
-    return escape(_CONTROL.sub("\ufffd", text))
-
-
 def make_parser() -> argparse.ArgumentParser:
     """The command line's definition; the parameters come from the one table."""
     parser = argparse.ArgumentParser(prog="distillery", description="Distillery's /upscale on ComfyUI.", epilog=_EXITS)
     parser.add_argument("--version", action="version", version=f"distillery-upscale {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
-    upscale = commands.add_parser(
-        "upscale", help="upscale images 2x, keeping their prompts, LoRAs and other parameters", epilog=_EXITS,
-        description="Upscales images 2x and regenerates them with the prompts, LoRAs and models that made them.",
-        allow_abbrev=False,
-    )  # fmt: skip
-    upscale.add_argument("sources", nargs="+", metavar="SOURCE", help="image file, or URL of a Discord attachment")
-    group = upscale.add_argument_group("parameters (they override what the image carries)")
-    for parameter in PARAMETERS:
-        group.add_argument(
-            f"--{parameter.name}", dest=f"parameter_{parameter.name}", action="append", nargs="?", const=_MISSING,
-            metavar="X" if parameter.kind == "float" else "N" if parameter.kind == "int" else parameter.name.upper(),
-            help=f"{parameter.meaning}; {parameter.accepts}; default {parameter.default}".replace("%", "%%"),
-        )  # fmt: skip
-    upscale.add_argument("--out", metavar="DIR", default=".", help="folder of the results (default: this one)")
-    upscale.add_argument("--json", action="store_true", help="print one JSON object for each image and nothing else")
-    _add_server_options(upscale)
-    upscale.set_defaults(run=run_upscale)
+    jobs_cli.add_upscale_parser(commands, _EXITS)
+    jobs_cli.add_sweep_parser(commands, _EXITS)
 
     check = commands.add_parser(
-        "checkmetadata", help="show what an image says of how it was made", epilog=_EXITS, allow_abbrev=False
-    )
-    check.add_argument("source", metavar="SOURCE", help="image file, or URL of a Discord attachment")
-    check.add_argument("--json", action="store_true", help="print JSON")
+        "checkmetadata", help="show what images say of how they were made", epilog=f"{_JSON_KEYS}\n\n{_EXITS}", allow_abbrev=False,
+        description="Shows what images say of how they were made: every field, where it was found, and the warnings.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    check.add_argument("sources", nargs="+", metavar="SOURCE", help=f"{jobs_cli.SOURCE}; or a pattern such as *.png")
+    add_source_options(check)
+    check.add_argument(
+        "--json", action="store_true",
+        help="print one JSON object for each image, in a line of its own: source, and error or the fields of the generation",
+    )  # fmt: skip
     check.set_defaults(run=run_checkmetadata)
 
     server_cli.add_server_parser(commands)
@@ -149,117 +129,20 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_server_options(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("server (default: a managed ComfyUI, started when needed)")
-    group.add_argument("--server", metavar="URL", help="use this running ComfyUI, such as http://127.0.0.1:8188")
-    group.add_argument("--comfyui", metavar="DIR", help="start the ComfyUI in this folder")
-    group.add_argument("--verbose", action="store_true", help="show the log on the terminal")
-
-
 def _refuse(options: argparse.Namespace, unknown: Sequence[str], parser: argparse.ArgumentParser) -> None:
     """Say what is wrong with arguments that argparse does not know."""
     named = next((u for u in unknown if u.startswith("--")), None)
-    if named is not None and options.run is run_upscale:
+    if named is not None and options.run in (jobs_cli.run_upscale, jobs_cli.run_sweep):
         name = named[2:].split("=")[0].lower()
-        close = difflib.get_close_matches(name, [*BY_NAME, *_OWN_OPTIONS], n=1, cutoff=0.5)
-        if close and close[0] in _OWN_OPTIONS:
-            raise _Usage(f"unknown option --{name}. Did you mean --{close[0]}?")
+        close = difflib.get_close_matches(name, [*BY_NAME, *JOB_OPTIONS], n=1, cutoff=0.5)
+        if close and close[0] in JOB_OPTIONS:
+            raise UsageError(f"unknown option --{name}. Did you mean --{close[0]}?")
         parse_command(f"{named.split('=')[0]} x")  # raises, with a did-you-mean
-    raise _Usage(f"unknown option {' '.join(unknown)}; see --help.")
+    raise UsageError(f"unknown option {' '.join(unknown)}; see --help.")
 
 
 def _only_by_launcher(options: argparse.Namespace) -> int:
-    raise _Usage("This command belongs to the launcher: run ./distillery (on Windows: python distillery).")
-
-
-# --- upscale -----------------------------------------------------------------------------------------------------
-
-
-def run_upscale(options: argparse.Namespace) -> int:
-    """``distillery upscale``."""
-    from .driver import Driver  # brings Pillow and numpy along, which --help does not need
-    from .progress import TerminalProgress
-
-    for parameter in PARAMETERS:
-        if _MISSING in (getattr(options, f"parameter_{parameter.name}") or ()):
-            parse_value(parameter, "")  # raises, with what is accepted
-    command = format_command({p.name: getattr(options, f"parameter_{p.name}") for p in PARAMETERS})
-    parse_command(command)
-    screen = Console(stderr=True, soft_wrap=True)
-    codes = []
-    with Driver(server=options.server, comfyui=options.comfyui, out=options.out) as driver:
-        for source in options.sources:
-            label = Path(source.split("?")[0]).name
-            try:
-                if options.json:
-                    result = driver.upscale(source, command)
-                    print(json.dumps(as_json(source, result), ensure_ascii=False), flush=True)
-                else:
-                    with TerminalProgress(screen, shown(label)) as progress:
-                        result = driver.upscale(source, command, progress)
-                    show_result(result)
-                codes.append(DONE)
-            except DistilleryError as error:
-                _report(options, screen, source, error)
-                codes.append(exit_code(error))
-            except KeyboardInterrupt:
-                screen.print("Interrupted; the job was cancelled on the server.")
-                return INTERRUPTED
-    if not any(codes):
-        return DONE
-    return USAGE if set(codes) == {USAGE} else FAILED
-
-
-def _report(options: argparse.Namespace, screen: Console, source: str, error: DistilleryError) -> None:
-    if options.json:
-        print(json.dumps({"source": source.split("?")[0], "error": str(error)}, ensure_ascii=False), flush=True)
-    else:
-        screen.print(f"[red]{shown(source.split('?')[0])}: {shown(str(error))}[/red]", highlight=False)
-
-
-def as_json(source: str, result: Any) -> dict[str, Any]:
-    """A result as ``upscale --json`` prints it."""
-    return {
-        "source": source.split("?")[0],
-        "path": str(result.path),
-        "width": result.width,
-        "height": result.height,
-        "generation": to_dict(result.generation, carried=False),
-        "recalled": to_dict(result.recalled, carried=False),
-        "warnings": list(result.warnings),
-        "seconds": {k: round(v, 3) for k, v in result.seconds.items()},
-        "total": round(result.total, 3),
-        "cached": list(result.cached),
-        "server": result.server,
-        "prompt_id": result.prompt_id,
-    }
-
-
-def show_result(result: Any) -> None:
-    """Where the result is, what was recalled, warnings, seconds."""
-    console = Console(soft_wrap=True)
-    console.print(f"[bold]{shown(str(result.path))}[/bold]  {result.width}x{result.height}", highlight=False)
-    console.print(_table(result.generation))
-    for warning in result.warnings:
-        console.print(f"[yellow]! {shown(warning)}[/yellow]", highlight=False)
-    slow = [f"{title} {seconds:.1f}" for title, seconds in result.seconds.items() if seconds >= 0.05]
-    cached = f"; {len(result.cached)} stages from the cache" if result.cached else ""
-    console.print(
-        f"[dim]{result.total:.1f} s: {', '.join(slow) or 'all from the cache'}{cached}[/dim]", highlight=False
-    )
-
-
-def _table(generation: Generation) -> Table:
-    from ..nodes.recall.report import as_rows
-
-    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
-    table.add_column(style="cyan", no_wrap=True)
-    table.add_column(overflow="fold")
-    table.add_column(style="dim", overflow="fold")
-    for name, value, where in as_rows(generation):
-        if value:
-            table.add_row(shown(name), shown(value), shown(where))
-    return table
+    raise UsageError("This command belongs to the launcher: run ./distillery (on Windows: python distillery).")
 
 
 # --- checkmetadata -----------------------------------------------------------------------------------------------
@@ -268,20 +151,55 @@ def _table(generation: Generation) -> Table:
 def run_checkmetadata(options: argparse.Namespace) -> int:
     """``distillery checkmetadata``: an image without data is an answer and no error."""
     from ..nodes.recall import recall
-    from ..nodes.recall.report import carried_rows
     from .source import load
 
-    generation = recall(load(options.source).data)
-    if options.json:
-        print(json.dumps(to_dict(generation), ensure_ascii=False, indent=2))
-        return DONE
+    screen = Console(stderr=True, soft_wrap=True)
+    sources = expanded(options.sources)
+    codes = []
+    for source in sources:
+        try:
+            image = load(source, options.allow_host)
+            generation = recall(image.data)
+        except DistilleryError as error:
+            report_error(options, screen, source, error)
+            codes.append(exit_code(error))
+            continue
+        if options.json:
+            print(json_line({"source": source.split("?")[0], **to_dict(generation)}), flush=True)
+        else:
+            if len(sources) > 1:
+                size = f"{image.width}x{image.height}"
+                Console(soft_wrap=True).print(f"[bold]{shown(source.split('?')[0])}[/bold]  {size}", highlight=False)
+            show_generation(generation)
+        codes.append(DONE)
+    return code_of_all(codes)
+
+
+def json_line(data: Any) -> str:
+    """JSON in one line. NaN and Infinity, which JSON does not have and some images do, as texts."""
+    try:
+        return json.dumps(data, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        return json.dumps(_finite(data), ensure_ascii=False, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value if not isinstance(value, float) or math.isfinite(value) else str(value)
+
+
+def show_generation(generation: Generation) -> None:
+    """The fields with their places, what else the image carries, the warnings."""
+    from ..nodes.recall.report import NO_DATA, carried_rows
+
     console = Console(soft_wrap=True)
     if generation.empty:
-        console.print("No generation data. To upscale it give --prompt and --model, or --power 0.", highlight=False)
+        console.print(NO_DATA, highlight=False)
     else:
-        console.print(_table(generation))
-    for warning in generation.warnings:
-        console.print(f"[yellow]! {shown(warning)}[/yellow]", highlight=False)
+        console.print(generation_table(generation))
     carried = list(carried_rows(generation))
     if carried:
         table = Table(
@@ -292,21 +210,26 @@ def run_checkmetadata(options: argparse.Namespace) -> int:
         for name, value in carried:
             table.add_row(shown(name), shown(value))
         console.print(table)
-    return DONE
+    for warning in generation.warnings:
+        console.print(f"[yellow]! {shown(warning)}[/yellow]", highlight=False)
 
 
 def _log_to_file(verbose: bool) -> None:
-    """The driver's log: rotated, without secrets. A folder that cannot be written is no reason not to work."""
-    handlers: list[logging.Handler] = [logging.StreamHandler()] if verbose else []
+    """The driver's log: JSON lines, rotated. A folder that cannot be written is no reason not to work."""
+    handlers: list[logging.Handler] = []
+    if verbose:
+        handlers.append(logging.StreamHandler())
+        handlers[0].setFormatter(Plain("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     try:
         paths.log_file().parent.mkdir(parents=True, exist_ok=True)
         handlers.append(
             logging.handlers.RotatingFileHandler(paths.log_file(), maxBytes=1 << 20, backupCount=3, encoding="utf-8")
         )
+        handlers[-1].setFormatter(JsonLines())
     except OSError:
         pass
+    logging.captureWarnings(True)  # Pillow's, of files that are not quite right
     logging.basicConfig(
         level=logging.INFO,
         handlers=handlers or [logging.NullHandler()],
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )

@@ -10,8 +10,11 @@ import contextlib
 import hashlib
 import json
 import logging
+import math
 import queue
+import re
 import socket
+import struct
 import threading
 import time
 import uuid
@@ -22,22 +25,34 @@ from typing import Any
 import requests
 import websocket
 
-from .errors import JobCancelled, JobError, ServerError
+from .cancel import CancelToken
+from .errors import JobCancelled, JobError, JobLost, JobOutOfMemory, JobRefused, JobStuck, ServerError
 
 log = logging.getLogger(__name__)
 
 Event = Mapping[str, Any]
-"""A message of the websocket: ``{"type": …, "data": {…}}``."""
+"""A message of the websocket: ``{"type": …, "data": {…}}``. A preview picture, which comes as a binary frame, is
+``{"type": "preview", "data": {"prompt_id": …, "node_id": …, "image_type": …, "image": bytes}}``."""
 
 POLL = 2.0
 """Seconds of silence after which a job's state is asked for."""
 STALL = 1800.0
 """Seconds without any sign of progress after which a running job is given up. A slow step is no error: the largest
 step on the slowest machine must fit."""
+DEAD_QUEUE = 300.0
+"""Seconds for which a queued job may wait while the server works on nothing: then its worker thread is dead."""
+GONE = 60.0
+"""Seconds without any answer after which a server that has a job is given up."""
 _UNHEARD = 5.0
 """Seconds for which a new connection may bring nothing but its greeting while a job runs."""
 _TIMEOUT = (10, 60)
 """Seconds to connect, and between two bytes of an answer."""
+_STATUS_TIMEOUT = (5, 15)
+"""The same for a question about a job, during which nothing else of it is heard."""
+_NO_MEMORY = re.compile(
+    r"out of memory|not enough memory|can't allocate memory|cannot allocate memory|could not create a primitive$", re.I
+)
+"""As CUDA, torch on Windows, torch and the kernel on Linux, and oneDNN (seen there with little memory) say it."""
 _TERMINAL = ("completed", "failed", "cancelled")
 
 
@@ -50,34 +65,49 @@ class Outcome:
     """Node id to what the node returned for the user interface."""
     cached: list[str] = field(default_factory=list)
     """Ids of the nodes whose result was there already."""
+    started: float | None = None
+    """When the server began to execute it, and when it ended, by the server's own clock: Unix seconds."""
+    ended: float | None = None
+
+
+def upload_name(data: bytes, extension: str) -> str:
+    """The name under which an image file is uploaded: made from its content, so that ComfyUI's cache knows it again."""
+    return f"distillery_{hashlib.sha256(data).hexdigest()[:24]}.{extension}"
 
 
 class ComfyClient:
-    """A client of one ComfyUI server. Not for use by several threads at once."""
+    """A client of one ComfyUI server. Several threads may each run a job with it.
 
-    def __init__(self, url: str) -> None:
+    lives: tells whether the server's process runs, where that can be known, so that its end is no mere silence.
+    """
+
+    def __init__(self, url: str, lives: Callable[[], bool] = lambda: True) -> None:
         self.url = url.rstrip("/")
+        self._lives = lives
         if not self.url.startswith(("http://", "https://")):
             raise ServerError(f'"{url}" is not the URL of a server: it starts with http:// or https://.')
         # Two sockets with one id end each other on the server, so each client has its own.
         self.client_id = uuid.uuid4().hex
         self._events: _EventStream | None = None
+        self._lock = threading.Lock()
         self._session = requests.Session()
         if any(host in self.url for host in ("//127.", "//localhost", "//[::1]")):
             self._session.trust_env = False  # a proxy has no business with loopback
 
     def close(self) -> None:
         """Close the connections."""
-        if self._events is not None:
-            self._events.close()
-            self._events = None
+        with self._lock:
+            events, self._events = self._events, None
+        if events is not None:
+            events.close()
         self._session.close()
 
     # --- HTTP --------------------------------------------------------------------------------------------------
 
     def _request(self, method: str, path: str, **options: Any) -> requests.Response:
+        options.setdefault("timeout", _TIMEOUT)
         try:
-            return self._session.request(method, f"{self.url}{path}", timeout=_TIMEOUT, **options)
+            return self._session.request(method, f"{self.url}{path}", **options)
         except requests.RequestException as error:
             log.info("%s %s: %s", method, path, error)
             raise ServerError(f"The server at {self.url} does not answer ({_reason(error)}). Is it running?") from error
@@ -102,36 +132,78 @@ class ComfyClient:
         """The definition of a node class, or None where the server does not have it."""
         return self._json("GET", f"/object_info/{node_class}").get(node_class)
 
+    def queue_length(self) -> int:
+        """Jobs that the server has, queued and running, whoever gave them. Answered quickly or not at all."""
+        answer = self._json("GET", "/prompt", timeout=(3, 10))
+        try:
+            return int(answer["exec_info"]["queue_remaining"])
+        except (KeyError, TypeError, ValueError):
+            raise ServerError(f"What answers at {self.url} is not a ComfyUI server.") from None
+
+    def checkpoints(self) -> list[str]:
+        """Names of the checkpoints that the server has."""
+        try:
+            names = (self.object_info("CheckpointLoaderSimple") or {})["input"]["required"]["ckpt_name"][0]
+        except (KeyError, IndexError, TypeError):
+            return []
+        return [str(name) for name in names] if isinstance(names, list) else []
+
     def upload_image(self, data: bytes, extension: str) -> str:
         """Upload an image file as a temporary one; returns the name that Load Image nodes take.
 
-        The name is made from the content, so that the same image is recognised by ComfyUI's cache.
+        Raises JobRefused where it is too large for the server, ServerError.
         """
-        name = f"distillery_{hashlib.sha256(data).hexdigest()[:24]}.{extension}"
-        # Never overwritten: the same file is recognised by the server, and another job may just be reading it.
-        response = self._request("POST", "/upload/image", files={"image": (name, data)}, data={"type": "temp"})
+        name = upload_name(data, extension)
+        for last in (False, True):
+            try:
+                # Never overwritten: the same file is recognised by the server, and another job may just be reading it.
+                response = self._request("POST", "/upload/image", files={"image": (name, data)}, data={"type": "temp"})
+                break
+            except ServerError as error:
+                if last or isinstance(error.__cause__, requests.ConnectTimeout) or "refused" in str(error):
+                    raise
+                log.info("the upload broke off; once more")  # it is the same file under the same name
         if response.status_code == 413:
-            raise ServerError(
+            raise JobRefused(
                 f"The server refuses an image of {len(data) / 1e6:.1f} MB. Start it with a larger --max-upload-size."
             )
         if response.status_code != 200:
             raise ServerError(f"The server at {self.url} refused the image ({response.status_code}).")
-        saved = response.json()
-        folder = f"{saved['subfolder']}/" if saved.get("subfolder") else ""
-        return f"{folder}{saved['name']} [{saved.get('type', 'temp')}]"
+        try:
+            saved = response.json()
+            folder = f"{saved['subfolder']}/" if saved.get("subfolder") else ""
+            return f"{folder}{saved['name']} [{saved.get('type', 'temp')}]"
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise ServerError(f"What answers at {self.url} is not a ComfyUI server.") from None
 
     def job(self, prompt_id: str) -> dict[str, Any] | None:
         """A job's state (see ComfyUI's ``/api/jobs``), or None where the server does not know it."""
-        response = self._request("GET", f"/api/jobs/{prompt_id}")
+        response = self._request("GET", f"/api/jobs/{prompt_id}", timeout=_STATUS_TIMEOUT)
         if response.status_code == 404:
             return None
         if response.status_code != 200:
             raise ServerError(f"The server at {self.url} answered {response.status_code} when asked for the job.")
-        return response.json()
+        try:
+            job = response.json()
+        except ValueError:
+            job = None
+        if not isinstance(job, dict):
+            raise ServerError(f"What answers at {self.url} is not a ComfyUI server.")
+        return job
+
+    def at_work(self) -> bool:
+        """Whether the server is executing any job. True where it cannot tell."""
+        try:
+            jobs = self._json("GET", "/api/jobs?status=in_progress&limit=1").get("jobs")
+        except (ServerError, AttributeError):
+            return True
+        return bool(jobs) or not isinstance(jobs, list)
 
     def history(self, prompt_id: str) -> dict[str, Any] | None:
         """What the server remembers of a finished job."""
-        return self._json("GET", f"/history/{prompt_id}").get(prompt_id)
+        answer = self._json("GET", f"/history/{prompt_id}")
+        finished = answer.get(prompt_id) if isinstance(answer, Mapping) else None
+        return finished if isinstance(finished, dict) else None
 
     def cancel(self, prompt_id: str, timeout: float = 30.0) -> bool:
         """Cancel a job, queued or running; True once it has ended.
@@ -140,7 +212,7 @@ class ComfyClient:
         """
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
-            self._request("POST", f"/api/jobs/{prompt_id}/cancel")
+            self._request("POST", f"/api/jobs/{prompt_id}/cancel", timeout=_STATUS_TIMEOUT)
             job = self.job(prompt_id)
             if job is None or job.get("status") in _TERMINAL:
                 return True
@@ -152,12 +224,15 @@ class ComfyClient:
         self._request("POST", "/free", json={"unload_models": True, "free_memory": True})
 
     def view(self, image: Mapping[str, str]) -> Iterator[bytes]:
-        """The bytes of a saved image, in blocks. ``image``: filename, subfolder and type as a node returned them."""
+        """The bytes of a saved image, in blocks. ``image``: filename, subfolder and type as a node returned them.
+
+        Raises ServerError where the download breaks off, JobLost where the file is gone.
+        """
         params = {k: image.get(k, "") for k in ("filename", "subfolder", "type")}
         response = self._request("GET", "/view", params=params, stream=True)
         with response:
             if response.status_code != 200:
-                raise ServerError(f"The server no longer has the result {params['filename']} ({response.status_code}).")
+                raise JobLost(f"The server no longer has the result {params['filename']} ({response.status_code}).")
             try:
                 yield from response.iter_content(1 << 18)
             except requests.RequestException as error:
@@ -170,30 +245,83 @@ class ComfyClient:
         prompt: Mapping[str, Any],
         extra_data: Mapping[str, Any] | None = None,
         on_event: Callable[[Event], None] = lambda event: None,
+        cancel: CancelToken | None = None,
+        gone: float | None = None,
     ) -> Outcome:
         """Queue a workflow in the API's format and wait for its end.
 
-        on_event is called with every event of this job. Raises JobError where the job is refused, fails or is
-        lost, JobCancelled where somebody cancelled it, ServerError where the server is gone. On any other exception,
-        KeyboardInterrupt included, the job is cancelled before the exception goes on.
+        on_event is called with every event of this job. cancel: takes the job off the server, from another thread.
+        gone: seconds without an answer after which the server is given up, GONE where not given. Raises
+        JobRefused, JobLost, JobStuck or another JobError where the job fails, JobCancelled where somebody cancelled
+        it, ServerError where the server is gone (its ``prompt_id`` is then the job that it may still have). On any
+        other exception, KeyboardInterrupt included, the job is cancelled before the exception goes on.
         """
-        if self._events is None:
-            self._events = _EventStream(self)
-        prompt_id = self._queue(prompt, extra_data or {})
+        cancel = cancel or CancelToken()
+        cancel.check()
+        events = self._stream()
+        # An id of our own: whoever chooses it can listen before there is anything to hear.
+        prompt_id, box = events.listen()
         try:
-            cached = self._wait(prompt_id, self._events, on_event)
-        except (JobError, ServerError):
+            prompt_id, box = self._queue(prompt, extra_data or {}, events, prompt_id, box)
+            return self._attend(prompt_id, prompt, box, on_event, cancel, gone)
+        except ServerError as error:
+            if self._lives():
+                raise
+            raise JobLost(
+                f"The server at {self.url} ended while it had the job; its log may say why, such as too little memory."
+            ) from error
+        finally:
+            events.forget(prompt_id)
+
+    def attend(self, prompt_id: str, prompt: Mapping[str, Any], cancel: CancelToken | None = None) -> Outcome | None:
+        """Wait for a job that the server was given before; None where it does not know it."""
+        if self.job(prompt_id) is None:
+            return None
+        events = self._stream()
+        box = events.listen_to(prompt_id)
+        try:
+            return self._attend(prompt_id, prompt, box, lambda event: None, cancel or CancelToken(), None)
+        finally:
+            events.forget(prompt_id)
+
+    def _stream(self) -> _EventStream:
+        with self._lock:
+            if self._events is None:
+                self._events = _EventStream(self)
+            return self._events
+
+    def _attend(
+        self,
+        prompt_id: str,
+        prompt: Mapping[str, Any],
+        box: _Box,
+        on_event: Callable[[Event], None],
+        cancel: CancelToken,
+        gone: float | None,
+    ) -> Outcome:
+        try:
+            with cancel.waking(lambda: box.put(None)):
+                cached = self._wait(prompt_id, box, on_event, cancel, GONE if gone is None else gone)
+            return self._outcome(prompt_id, prompt, cached)
+        except ServerError as error:
+            error.prompt_id = prompt_id
+            raise
+        except JobError:
             raise
         except BaseException:
             with contextlib.suppress(ServerError):
                 self.cancel(prompt_id)
             raise
-        return self._outcome(prompt_id, prompt, cached)
 
-    def _queue(self, prompt: Mapping[str, Any], extra_data: Mapping[str, Any]) -> str:
+    def _queue(
+        self,
+        prompt: Mapping[str, Any],
+        extra_data: Mapping[str, Any],
+        events: _EventStream,
+        prompt_id: str,
+        box: _Box,
+    ) -> tuple[str, _Box]:
         for attempt in range(3):
-            # An id of our own, new for each attempt: the server would run the same id twice.
-            prompt_id = str(uuid.uuid4())
             body = {
                 "prompt": prompt,
                 "client_id": self.client_id,
@@ -202,49 +330,64 @@ class ComfyClient:
             }
             try:
                 response = self._request("POST", "/prompt", json=body)
-            except ServerError:
+            except ServerError as error:
                 # The answer may be lost and the job taken: it must not be queued twice.
                 time.sleep(1 + attempt)
                 with contextlib.suppress(ServerError):
                     if self.job(prompt_id) is not None:
-                        return prompt_id
+                        return prompt_id, box
                     self._request("POST", f"/api/jobs/{prompt_id}/cancel")
                 if attempt == 2:
+                    error.prompt_id = prompt_id
                     raise
+                # A new id for each attempt: the server would run the same id twice.
+                events.forget(prompt_id)
+                prompt_id, box = events.listen()
                 continue
             except BaseException:
                 # Interrupted while the server was checking it: it may run all the same.
                 with contextlib.suppress(ServerError):
                     self.cancel(prompt_id, timeout=5)
                 raise
-            if response.status_code == 200:
-                accepted = response.json()
-                if accepted.get("node_errors"):
-                    self.cancel(prompt_id)
-                    raise _refusal(accepted, prompt)
-                return str(accepted["prompt_id"])
             try:
-                raise _refusal(response.json(), prompt)
+                answer = response.json()
             except ValueError:
-                raise ServerError(
-                    f"The server at {self.url} answered {response.status_code} to the job and gave no reason; "
-                    "its log may."
-                ) from None
+                answer = None
+            if response.status_code == 200 and isinstance(answer, Mapping):
+                if answer.get("node_errors"):
+                    self.cancel(prompt_id)
+                    raise _refusal(answer, prompt)
+                given = str(answer.get("prompt_id") or prompt_id)
+                log.info("queued", extra={"data": {"prompt_id": given, "server": self.url}})
+                return given, events.listen_to(given)
+            if isinstance(answer, Mapping):
+                raise _refusal(answer, prompt)
+            raise ServerError(
+                f"The server at {self.url} answered {response.status_code} to the job and gave no reason; its log may."
+            )
         raise AssertionError("unreachable")
 
-    def _wait(self, prompt_id: str, events: _EventStream, on_event: Callable[[Event], None]) -> list[str]:
+    def _wait(
+        self, prompt_id: str, box: _Box, on_event: Callable[[Event], None], cancel: CancelToken, gone: float
+    ) -> list[str]:
         cached: list[str] = []
-        last_sign = time.monotonic()
+        last_sign = last_answer = time.monotonic()
         next_look = last_sign + POLL
         unknown = 0
         while True:
-            event = events.get(max(0.0, next_look - time.monotonic()))
-            # Others' news arrive here too, and must not keep this job from being looked at.
-            data = (event.get("data") or {}) if event is not None else {}
-            if event is not None and data.get("prompt_id") == prompt_id:
-                last_sign = time.monotonic()
+            event = _next(box, max(0.0, next_look - time.monotonic()))
+            if cancel.cancelled:
+                try:
+                    confirmed = self.cancel(prompt_id)
+                except ServerError:
+                    confirmed = not self._lives()
+                if not confirmed:
+                    raise JobCancelled(f"The job was cancelled, but the server at {self.url} has not confirmed it.")
+                cancel.check()
+            if event is not None:
+                last_sign = last_answer = time.monotonic()
                 next_look = last_sign + POLL
-                kind = event.get("type")
+                kind, data = event.get("type"), event.get("data") or {}
                 if kind == "execution_cached":
                     cached += [str(node) for node in data.get("nodes", [])]
                 on_event(event)
@@ -257,55 +400,86 @@ class ComfyClient:
             try:
                 job = self.job(prompt_id)
             except ServerError:
-                if time.monotonic() - last_sign > 60:
+                if time.monotonic() - last_answer > gone or not self._lives():
                     raise
                 continue
+            last_answer = time.monotonic()
             if job is None:
                 unknown += 1
                 if unknown >= 2:
-                    raise JobError("The server has lost the job; it was probably restarted. Run it again.")
+                    raise JobLost("The server has lost the job; it was probably restarted. Run it again.")
                 continue
             unknown = 0
             status = job.get("status")
             if status in _TERMINAL:
                 return cached
-            if status == "pending":
-                last_sign = time.monotonic()  # others' jobs come first
-            elif events.unheard > _UNHEARD:
-                events.drop()
+            events = self._stream()
             # Where nothing can be heard, silence says little.
             limit = STALL if events.hears else 4 * STALL
+            if status == "pending":
+                limit = DEAD_QUEUE
+                if self.at_work():
+                    last_sign = time.monotonic()  # others' jobs come first
+            elif events.unheard > _UNHEARD:
+                events.drop()
             if time.monotonic() - last_sign > limit:
                 self.cancel(prompt_id)
-                raise JobError(f"The job made no progress for {limit / 60:.0f} minutes and was cancelled.")
+                raise JobStuck(
+                    f"The job made no progress for {limit / 60:.0f} minutes and was cancelled. The server at {self.url} "
+                    "may have to be restarted."
+                )
 
     def _outcome(self, prompt_id: str, prompt: Mapping[str, Any], cached: list[str]) -> Outcome:
         finished = self.history(prompt_id)
         if finished is None:
-            raise JobError("The server has forgotten the finished job. Run it again.")
+            raise JobLost("The server has forgotten the finished job. Run it again.")
         status = finished.get("status") or {}
-        for name, data in status.get("messages", []):
+        times = {}
+        for name, data in _messages(status):
+            if isinstance(data.get("timestamp"), int | float):
+                times[name] = data["timestamp"] / 1000
             if name == "execution_error":
                 raise _failure(data, prompt)
             if name == "execution_interrupted":
-                raise JobCancelled("The job was cancelled.", _title(prompt, data.get("node_id")))
+                raise JobCancelled(
+                    "The job was interrupted on the server, by somebody else or there. Run it again.",
+                    _title(prompt, data.get("node_id")),
+                )
         if status.get("status_str") != "success":
             raise JobError("The job ended without a result and without a reason; see the server's log.")
-        return Outcome(prompt_id, finished.get("outputs") or {}, cached)
+        return Outcome(
+            prompt_id,
+            finished.get("outputs") or {},
+            cached,
+            times.get("execution_start"),
+            times.get("execution_success"),
+        )
+
+
+_Box = queue.Queue[Event | None]
+"""One job's events; None wakes up whoever waits."""
+
+
+def _next(box: _Box, timeout: float) -> Event | None:
+    """The next event, or None after so many seconds of silence."""
+    try:
+        return box.get(timeout=timeout)
+    except queue.Empty:
+        return None
 
 
 class _EventStream:
     """The websocket, drained in a thread of its own: a slow reader would stall every client of the server.
 
     One for the life of a client, through all its jobs: when a socket ends, the server forgets whichever socket
-    has its id, a newer one too.
+    has its id, a newer one too. Each job has a box of its own; what belongs to no job of this client is dropped.
     """
 
     def __init__(self, client: ComfyClient) -> None:
         scheme, _, rest = client.url.partition("://")
         self._url = f"{'wss' if scheme == 'https' else 'ws'}://{rest}/ws?clientId={client.client_id}"
         self._loopback = not client._session.trust_env
-        self._events: queue.Queue[Event] = queue.Queue()
+        self._boxes: dict[str, _Box] = {}
         self._closed = threading.Event()
         self._socket: websocket.WebSocket | None = None
         self._connected = threading.Event()
@@ -342,12 +516,24 @@ class _EventStream:
         """
         return 0.0 if self.hears or not self._connected.is_set() else time.monotonic() - self._since
 
-    def get(self, timeout: float) -> Event | None:
-        """The next event, or None after so many seconds of silence."""
-        try:
-            return self._events.get(timeout=timeout)
-        except queue.Empty:
-            return None
+    def listen(self) -> tuple[str, _Box]:
+        """A new job id, and the box that its events will come into."""
+        prompt_id = str(uuid.uuid4())
+        return prompt_id, self.listen_to(prompt_id)
+
+    def listen_to(self, prompt_id: str) -> _Box:
+        """The box that a job's events will come into, until it is forgotten."""
+        return self._boxes.setdefault(prompt_id, queue.Queue())
+
+    def forget(self, prompt_id: str) -> None:
+        """Drop what else comes of a job."""
+        self._boxes.pop(prompt_id, None)
+
+    def _deliver(self, event: Event) -> None:
+        data = event.get("data")
+        box = self._boxes.get(str(data.get("prompt_id"))) if isinstance(data, Mapping) else None
+        if box is not None:
+            box.put(event)
 
     def _read(self) -> None:
         pause = 0.5  # never at once: see unheard
@@ -357,6 +543,9 @@ class _EventStream:
                 self._socket = websocket.create_connection(
                     self._url, timeout=10, suppress_origin=True, http_no_proxy=["*"] if self._loopback else None
                 )
+                # The first message of a connection: has previews say whose they are.
+                flags = {"type": "feature_flags", "data": {"supports_preview_metadata": True}}
+                self._socket.send(json.dumps(flags))
                 self._messages, self._since = 0, time.monotonic()
                 self._connected.set()
                 pause = 0.5
@@ -379,15 +568,47 @@ class _EventStream:
                 continue
             if message == "":
                 return
-            self._messages += 1
-            if isinstance(message, bytes):
-                continue  # previews
             try:
-                event = json.loads(message)
-            except ValueError:
+                event = _preview(message) if isinstance(message, bytes) else json.loads(message)
+            except (ValueError, struct.error):
                 continue
-            if isinstance(event, dict):
-                self._events.put(event)
+            # The answer to the flags comes at once and does not tell whether this connection is on the list.
+            if isinstance(event, dict) and event.get("type") != "feature_flags" and well_formed(event):
+                self._messages += 1
+                self._deliver(event)
+
+
+def well_formed(event: Mapping[str, Any]) -> bool:
+    """Whether an event is of the types that its kind has, so that whoever gets it need not ask."""
+    kind, data = event.get("type"), event.get("data")
+    if not isinstance(kind, str) or not isinstance(data, Mapping):
+        return False
+    if kind == "execution_cached":
+        return isinstance(data.get("nodes", []), list)
+    if kind == "executing":
+        return all(data.get(name) is None or isinstance(data[name], str) for name in ("node", "display_node"))
+    if kind == "progress":
+        # JSON as Python reads it has NaN and Infinity.
+        return all(isinstance(data.get(n), int | float) and math.isfinite(data[n]) for n in ("value", "max"))
+    return True
+
+
+def _messages(status: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """What the history says that happened."""
+    for message in status.get("messages") or []:
+        if isinstance(message, list | tuple) and len(message) == 2 and isinstance(message[1], Mapping):
+            yield str(message[0]), message[1]
+
+
+def _preview(frame: bytes) -> dict[str, Any] | None:
+    """The event of a binary frame: big-endian type 4, the length of the metadata, metadata, picture file."""
+    kind, length = struct.unpack_from(">II", frame)
+    if kind != 4:
+        return None
+    data = json.loads(frame[8 : 8 + length])
+    if not isinstance(data, dict):
+        return None
+    return {"type": "preview", "data": {**data, "image": frame[8 + length :]}}
 
 
 def _reason(error: requests.RequestException) -> str:
@@ -406,7 +627,7 @@ def _title(prompt: Mapping[str, Any], node_id: Any) -> str | None:
     return str((node.get("_meta") or {}).get("title") or node.get("class_type"))
 
 
-def _refusal(answer: Mapping[str, Any], prompt: Mapping[str, Any]) -> JobError:
+def _refusal(answer: Mapping[str, Any], prompt: Mapping[str, Any]) -> JobRefused:
     """The error of a workflow that the server did not accept."""
     parts = []
     first = None
@@ -422,7 +643,7 @@ def _refusal(answer: Mapping[str, Any], prompt: Mapping[str, Any]) -> JobError:
     if not parts:
         error = answer.get("error")
         parts.append(str(error.get("message") if isinstance(error, Mapping) else error or "no reason given"))
-    return JobError("The server refused the job. " + "; ".join(dict.fromkeys(parts)), first)
+    return JobRefused("The server refused the job. " + "; ".join(dict.fromkeys(parts)), first)
 
 
 def _failure(data: Mapping[str, Any], prompt: Mapping[str, Any]) -> JobError:
@@ -430,8 +651,8 @@ def _failure(data: Mapping[str, Any], prompt: Mapping[str, Any]) -> JobError:
     title = _title(prompt, data.get("node_id")) or str(data.get("node_type"))
     kind, message = str(data.get("exception_type")), str(data.get("exception_message") or "").strip()
     log.error("%s failed: %s: %s\n%s", title, kind, message, "".join(map(str, data.get("traceback") or [])))
-    if "OutOfMemory" in kind or "out of memory" in message.lower() or "not enough memory" in message.lower():
-        return JobError(
+    if "OutOfMemory" in kind or kind == "MemoryError" or _NO_MEMORY.search(message):
+        return JobOutOfMemory(
             f"{title}: the server ran out of memory. Choose a smaller custom tile in the HiRes Tiles node, close other "
             "programs that use the GPU, or upscale a smaller image.",
             title,

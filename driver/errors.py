@@ -12,6 +12,9 @@ class SourceError(DistilleryError):
 class ServerError(DistilleryError):
     """The server cannot be started or reached, or lacks this pack."""
 
+    prompt_id: str | None = None
+    """Id of a job that the server may still have, where it went silent after taking one."""
+
 
 class JobError(DistilleryError):
     """The job failed on the server.
@@ -24,5 +27,25 @@ class JobError(DistilleryError):
         self.node = node
 
 
+class JobLost(JobError):
+    """The server no longer knows the job; it was probably restarted. It can be run again."""
+
+
+class JobStuck(JobError):
+    """The job made no progress for long and was cancelled. It can be run again, elsewhere."""
+
+
+class JobOutOfMemory(JobError):
+    """The server ran out of memory. It may have enough for smaller tiles."""
+
+
+class JobRefused(JobError):
+    """The server did not accept the job."""
+
+
 class JobCancelled(JobError):
     """The job was cancelled, by this driver or by somebody else."""
+
+
+class NotStarted(JobError):
+    """The job was not begun, because one before it failed."""

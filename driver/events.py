@@ -1,4 +1,4 @@
-"""What a job tells while it runs. ``Driver.upscale(on_progress=…)`` is called with these."""
+"""What a job tells while it runs. ``Upscaler.upscale(on_progress=…)`` is called with these."""
 
 from __future__ import annotations
 
@@ -32,4 +32,15 @@ class Step:
     maximum: int
 
 
-Progress = Message | Stage | Step
+@dataclass(frozen=True)
+class Preview:
+    """How the picture looks so far; only where previews were asked for."""
+
+    title: str
+    image: bytes
+    """A small picture file."""
+    mime: str
+    """``image/jpeg`` or ``image/png``."""
+
+
+Progress = Message | Stage | Step | Preview

@@ -55,12 +55,18 @@ class RunningServer:
     log: Path
     base: Path
     """Its base directory: input, output, temp, user."""
+    create_time: float
+    """Of the process, so that a reused pid is not taken for it."""
     managed: bool = True
 
     @property
     def output(self) -> Path:
         """Where it saves images."""
         return self.base / "output"
+
+    def lives(self) -> bool:
+        """Whether its process runs, answering or not."""
+        return _process(self) is not None
 
 
 @dataclass(frozen=True)
@@ -242,7 +248,7 @@ def _write_state(folder: Path, state: ServerState) -> None:
 
 
 def _running(folder: Path, state: ServerState) -> RunningServer:
-    return RunningServer(state.url, state.pid, _log(folder), Path(state.base))
+    return RunningServer(state.url, state.pid, _log(folder), Path(state.base), state.create_time)
 
 
 def _log_lines(log: Path) -> list[str]:
@@ -263,7 +269,7 @@ def _pack_hash() -> str:
 # --- processes ---------------------------------------------------------------------------------------------------
 
 
-def _process(state: ServerState) -> psutil.Process | None:
+def _process(state: ServerState | RunningServer) -> psutil.Process | None:
     """The server's process, or None where it has ended (and its pid may be another's)."""
     try:
         process = psutil.Process(state.pid)
@@ -283,6 +289,8 @@ def _end(folder: Path, state: ServerState | None) -> None:
             if os.name == "nt":
                 # There terminate() gives no chance to clean up; the server's watchdog ends it when this is gone.
                 shutil.rmtree(_state_dir(folder), ignore_errors=True)
+            elif process.status() == psutil.STATUS_STOPPED:
+                process.kill()  # it cannot hear anything milder
             else:
                 process.terminate()
             _, alive = psutil.wait_procs(family, timeout=_STOP_TIMEOUT)

@@ -13,6 +13,7 @@ from ..nodes.errors import DistilleryError
 from . import paths
 
 IMAGE_NODE, COMMAND_NODE, SAVE_NODE = "DistilleryLoadImage", "DistilleryParameters", "DistillerySave"
+TILES_NODE = "DistilleryHiResTiles"
 _INPUT = {IMAGE_NODE: "image", COMMAND_NODE: "command", SAVE_NODE: "filename_prefix"}
 
 
@@ -22,7 +23,7 @@ class WorkflowError(DistilleryError):
 
 def api_file() -> Path:
     """The workflow in the API's format."""
-    return paths.checkout() / "workflows" / "upscale_api.json"
+    return paths.checkout() / "workflows" / "api" / "upscale.json"
 
 
 def ui_file() -> Path:
@@ -38,10 +39,11 @@ def _read(path: Path) -> Any:
         raise WorkflowError(f"The workflow {path} cannot be read: {error}.") from error
 
 
-def build(image: str, command: str, prefix: str, path: Path | None = None) -> dict[str, Any]:
+def build(image: str, command: str, prefix: str, path: Path | None = None, tile: int | None = None) -> dict[str, Any]:
     """The API workflow with image, command and output prefix set, and nothing else changed.
 
-    image: as Load Image nodes name it, such as ``name.png [temp]``.
+    image: as Load Image nodes name it, such as ``name.png [temp]``. tile: side of the HiRes tiles in pixels instead
+    of what is chosen by the model.
     """
     path = path or api_file()
     graph = copy.deepcopy(_read(path))
@@ -51,6 +53,8 @@ def build(image: str, command: str, prefix: str, path: Path | None = None) -> di
         )
     for kind, value in ((IMAGE_NODE, image), (COMMAND_NODE, command), (SAVE_NODE, prefix)):
         graph[node_id(graph, kind)]["inputs"][_INPUT[kind]] = value
+    if tile is not None:
+        graph[node_id(graph, TILES_NODE)]["inputs"].update(tiling="custom", tile_size=tile)
     return graph
 
 
@@ -67,11 +71,13 @@ def titles(graph: Mapping[str, Any]) -> dict[str, str]:
     return {i: str((node.get("_meta") or {}).get("title") or node["class_type"]) for i, node in graph.items()}
 
 
-def editor_workflow(image: str, command: str, prefix: str) -> dict[str, Any]:
+def editor_workflow(image: str, command: str, prefix: str, tile: int | None = None) -> dict[str, Any]:
     """The editor's workflow with the same values, which goes into the result, so that it can be dragged back."""
     workflow = copy.deepcopy(_read(ui_file()))
     values = {IMAGE_NODE: image, COMMAND_NODE: command, SAVE_NODE: prefix}
     for node in workflow["nodes"]:
         if node["type"] in values:
             node["widgets_values"][0] = values[node["type"]]  # each has that one widget first
+        elif node["type"] == TILES_NODE and tile is not None:
+            node["widgets_values"][:2] = ["custom", tile]
     return workflow

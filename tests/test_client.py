@@ -13,8 +13,9 @@ import websocket
 from PIL import Image
 
 from distillery.driver import client as client_module
+from distillery.driver.cancel import CancelToken
 from distillery.driver.client import ComfyClient
-from distillery.driver.errors import JobCancelled, JobError, ServerError
+from distillery.driver.errors import JobCancelled, JobError, JobStuck, ServerError
 
 server_test = pytest.mark.server
 
@@ -214,6 +215,43 @@ def test_a_job_that_cannot_be_heard_is_not_taken_for_stalled_so_soon(client, mon
     monkeypatch.setattr(client_module, "STALL", (time.monotonic() - started) / 2)
     monkeypatch.setattr(client_module, "POLL", 0.1)
     assert client.run(blurred(1200, 4, color=3)).outputs["2"]["images"]
+
+
+@server_test
+@pytest.mark.slow
+def test_a_job_without_progress_is_stuck_and_is_taken_off_the_server(client, monkeypatch):
+    client.run(graph())  # so that the connection is known to hear
+    monkeypatch.setattr(client_module, "STALL", 0.2)
+    monkeypatch.setattr(client_module, "POLL", 0.1)
+    with pytest.raises(JobStuck, match="no progress"):
+        client.run(blurred(1500, 10, color=4))
+    assert client.queue_length() == 0
+
+
+@server_test
+def test_a_cancelled_token_takes_a_queued_job_off_the_server(client):
+    first, second = CancelToken(), CancelToken()
+    errors: list = []
+
+    def run(token, nodes):
+        try:
+            client.run(nodes, cancel=token)
+        except JobError as error:
+            errors.append(error)
+
+    threads = [
+        threading.Thread(target=run, args=(t, blurred(1500, 40, color=5 + i))) for i, t in enumerate((first, second))
+    ]
+    for thread in threads:
+        thread.start()
+    deadline = time.monotonic() + 30
+    while client.queue_length() < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    second.cancel()
+    first.cancel()
+    for thread in threads:
+        thread.join(60)
+    assert [type(error) for error in errors] == [JobCancelled] * 2 and client.queue_length() == 0
 
 
 @server_test

@@ -302,6 +302,7 @@ def make_own(folder: Path, main: str, pack: bool = True) -> Path:
         ("import os; os._exit(1)\n", "it said nothing"),
     ],
 )
+@pytest.mark.slow
 def test_a_start_that_fails_tells_its_cause_and_its_log(home: Path, tmp_path: Path, main: str, cause: str) -> None:
     own = make_own(tmp_path / "own", main)
     with pytest.raises(ServerError) as caught:
@@ -328,6 +329,7 @@ def test_ctrl_c_during_the_start_leaves_nothing(home: Path, tmp_path: Path, monk
     assert not processes(home)
 
 
+@pytest.mark.slow
 def test_a_server_that_never_answers_is_ended(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "START_TIMEOUT", 2.0)
     own = make_own(tmp_path / "own", "import time; time.sleep(60)\n")

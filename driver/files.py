@@ -1,0 +1,45 @@
+"""Writing results: whole or not at all, and never over what is there."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from pathlib import Path
+
+from PIL import Image
+
+
+def safe_name(stem: str) -> str:
+    """A file name that every system takes, from one that a stranger chose."""
+    cleaned = re.sub(r'[\x00-\x1f<>:"/\\|?*]', "_", stem).strip(". ")[:120]
+    return cleaned or "image"
+
+
+def publish(part: Path, folder: Path, stem: str, suffix: str = ".png") -> Path:
+    """Give a finished file of that folder's disk its name, the first that is not taken. Raises OSError."""
+    os.chmod(part, 0o644)  # a temporary file is its owner's alone
+    for number in range(1, 10_000):
+        path = folder / (f"{stem}{suffix}" if number == 1 else f"{stem}_{number}{suffix}")
+        try:
+            os.link(part, path)  # fails where the name is taken, unlike a rename
+            return path
+        except FileExistsError:
+            continue
+        except OSError:
+            if not path.exists():  # a file system without hard links
+                part.replace(path)
+                return path
+    raise OSError(f"all names {stem}_…{suffix} are taken")
+
+
+def save_png(image: Image.Image, folder: Path, stem: str) -> Path:
+    """Write a picture under the first name that is not taken. Raises OSError."""
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=".distillery-", suffix=".part", delete=False) as file:
+        part = Path(file.name)
+        try:
+            image.save(file, "PNG", compress_level=4)
+            file.close()
+            return publish(part, folder, stem)
+        finally:
+            part.unlink(missing_ok=True)

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import json
-import sys
+import re
 
 import pytest
 
-from distillery.driver import workflow
+from distillery.driver import paths, workflow
 from distillery.driver.workflow import WorkflowError
+from distillery.tools import make_workflows
+
+NAMES = sorted(p.stem for p in workflow.ui_file().parent.glob("*.json"))
+NODE_FILES = sorted((paths.checkout() / "nodes" / "comfyui").glob("*.py"))
+
+
+def both(name: str) -> tuple[dict, dict]:
+    """A workflow in the editor's format and in the API's."""
+    folder = workflow.ui_file().parent
+    files = (folder / f"{name}.json", folder / "api" / f"{name}.json")
+    ui, api = (json.loads(file.read_text(encoding="utf-8")) for file in files)
+    return ui, api
 
 
 def test_only_three_inputs_are_changed():
@@ -28,6 +40,14 @@ def test_only_three_inputs_are_changed():
     assert workflow.build("y", "", "z") != built, "a built graph must not be the cached one"
 
 
+def test_smaller_tiles_are_asked_for_in_both_files():
+    graph = workflow.build("x", "", "p", tile=512)
+    inputs = graph[workflow.node_id(graph, workflow.TILES_NODE)]["inputs"]
+    assert (inputs["tiling"], inputs["tile_size"], inputs["overlap"]) == ("custom", 512, 128)
+    ui = workflow.editor_workflow("x", "", "p", 512)
+    assert [n["widgets_values"] for n in ui["nodes"] if n["type"] == workflow.TILES_NODE] == [["custom", 512, 128]]
+
+
 def test_stock_nodes_do_the_sampling_with_everything_by_link():
     graph = workflow.build("x", "", "p")
     sampler = next(n for n in graph.values() if n["class_type"] == "KSampler")
@@ -43,20 +63,20 @@ def test_the_editors_file_carries_the_same_values():
     assert values["DistillerySave"] == ["p/q"]
 
 
-def test_the_editors_file_has_the_links_of_the_api_file():
-    ui = json.loads(workflow.ui_file().read_text(encoding="utf-8"))
+@pytest.mark.parametrize("name", NAMES)
+def test_the_editors_file_has_the_links_of_the_api_file(name):
+    ui, api = both(name)
     nodes = {node["id"]: node for node in ui["nodes"]}
     links = set()
     for _, source, slot, target, index, _ in ui["links"]:
         assert nodes[target]["inputs"][index]["link"] is not None
         links.add((str(target), nodes[target]["inputs"][index]["name"], str(source), slot))
-    api = workflow.build("x", "", "p")
-    expected = {(i, k, *v) for i, n in api.items() for k, v in n["inputs"].items() if isinstance(v, list)}
-    assert links == expected
+    assert links == {(i, k, *v) for i, n in api.items() for k, v in n["inputs"].items() if isinstance(v, list)}
 
 
-def test_nodes_and_groups_of_the_editors_file_do_not_overlap():
-    ui = json.loads(workflow.ui_file().read_text(encoding="utf-8"))
+@pytest.mark.parametrize("name", NAMES)
+def test_nodes_and_groups_of_the_editors_file_do_not_overlap(name):
+    ui, _ = both(name)
     boxes = [(n["title"], *n["pos"], *n["size"]) for n in ui["nodes"]]
     # A node's title stands 30 pixels above its position.
     boxes = [(title, x, y - 30, w, h + 30) for title, x, y, w, h in boxes]
@@ -70,10 +90,30 @@ def test_nodes_and_groups_of_the_editors_file_do_not_overlap():
         assert inside == touching, f"{group['title']}: {set(touching) - set(inside)} stands across its border"
 
 
-def test_links_run_from_left_to_right():
-    ui = json.loads(workflow.ui_file().read_text(encoding="utf-8"))
+@pytest.mark.parametrize("name", NAMES)
+def test_links_run_from_left_to_right(name):
+    ui, _ = both(name)
     left = {n["id"]: n["pos"][0] for n in ui["nodes"]}
     assert all(left[source] <= left[target] for _, source, _, target, _, _ in ui["links"])
+
+
+def test_compare_power_shares_what_comes_before_the_sampler():
+    _, api = both("compare_power")
+    samplers = {i: n["inputs"] for i, n in api.items() if n["class_type"] == "KSampler"}
+    assert len(samplers) == 3
+    for name in ("model", "positive", "negative", "latent_image", "seed"):
+        assert len({tuple(inputs[name]) for inputs in samplers.values()}) == 1, name
+    powers = [api[inputs["denoise"][0]]["inputs"]["power"] for inputs in samplers.values()]
+    assert len(set(powers)) == 3
+    for result in (n["inputs"] for n in api.values() if n["class_type"] == "DistilleryHiResResult"):
+        sampler = api[api[result["regenerated"][0]]["inputs"]["samples"][0]]
+        assert result["settings"][0] == sampler["inputs"]["denoise"][0], "each result is recorded with its own power"
+
+
+def test_every_node_has_a_page_in_the_help_panel():
+    ids = set(re.findall(r'node_id="(\w+)"', "".join(p.read_text(encoding="utf-8") for p in NODE_FILES)))
+    assert len(ids) >= 12
+    assert {p.stem for p in (paths.checkout() / "web" / "docs").glob("*.md")} == ids
 
 
 def test_an_editors_file_where_the_apis_is_needed_is_named():
@@ -90,10 +130,7 @@ def test_a_broken_file_is_named(tmp_path):
 
 @pytest.mark.server
 @pytest.mark.slow
-def test_both_files_are_what_the_tool_writes_for_the_servers_nodes(server):
-    sys.path.insert(0, str(workflow.ui_file().parent.parent / "tools"))
-    import make_workflows
-
+def test_the_files_are_what_the_tool_writes_for_the_servers_nodes(server):
     for name, text in make_workflows.rendered(make_workflows.fetch_object_info(server.url)).items():
         assert (workflow.ui_file().parent / name).read_text(encoding="utf-8") == text, (
             f"run tools/make_workflows.py: {name}"

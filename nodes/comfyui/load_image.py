@@ -12,6 +12,8 @@ from ..download import sha256_of
 from ..errors import DistilleryError
 from ..pixels import load_pixels
 from ..recall import recall
+from ..summary import of_image
+from .show import find_model, show
 from .types import CATEGORY, GenerationLink
 
 
@@ -27,7 +29,8 @@ class LoadImageRecall(io.ComfyNode):
             display_name="Load Image + Recall",
             category=CATEGORY,
             description="Loads an image and recalls from its metadata how it was made: prompts, seed, CFG, sampler, "
-            "checkpoint, VAE and LoRAs. Reads Distillery images, results of this pack and ComfyUI images.",
+            "checkpoint, VAE and LoRAs. Reads images of Distillery, ComfyUI, A1111, Forge, SwarmUI, Fooocus, InvokeAI, "
+            "NovelAI and this pack, from PNG, JPEG, WebP and AVIF files.",
             search_aliases=["recall", "metadata", "distillery", "load image with prompt"],
             inputs=[
                 io.Combo.Input(
@@ -52,7 +55,8 @@ class LoadImageRecall(io.ComfyNode):
     def execute(cls, image: str) -> io.NodeOutput:
         path = folder_paths.get_annotated_filepath(image)
         pixels, mask = load_pixels(path)
-        return io.NodeOutput(pixels, mask, recall(Path(path)))
+        generation = recall(Path(path))
+        return io.NodeOutput(pixels, mask, generation, ui=show(of_image(generation, find_model)))
 
     @classmethod
     def fingerprint_inputs(cls, image: str) -> str:
@@ -61,6 +65,8 @@ class LoadImageRecall(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, image: str = "") -> bool | str:
         # Replaces ComfyUI's own check, which would refuse "name.png [temp]" and files uploaded since.
+        if not image.strip():
+            return "no image is chosen yet: press the upload button of this node"
         try:
             exists = folder_paths.exists_annotated_filepath(image)
         except (ValueError, DistilleryError):

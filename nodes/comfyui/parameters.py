@@ -39,6 +39,7 @@ class Parameters(io.ComfyNode):
                 ),
             ],
             outputs=[
+                SettingsLink.Output("settings", tooltip="All of it, for Load Models and HiRes Result."),
                 io.String.Output("positive", tooltip="Positive prompt."),
                 io.String.Output("negative", tooltip="Negative prompt."),
                 io.Int.Output("seed", tooltip="Noise seed."),
@@ -49,7 +50,6 @@ class Parameters(io.ComfyNode):
                 io.AnyType.Output("scheduler", display_name="scheduler", tooltip="Scheduler."),
                 io.Float.Output("denoise", tooltip="Denoise of the HiRes pass: --power."),
                 io.Float.Output("sharpen", tooltip="Strength of the sharpening."),
-                SettingsLink.Output("settings", tooltip="All of it, for Load Models and HiRes Result."),
             ],
         )
 
@@ -62,6 +62,7 @@ class Parameters(io.ComfyNode):
             schedulers=comfy.samplers.KSampler.SCHEDULERS,
         )
         return io.NodeOutput(
+            s,
             s.positive,
             s.negative,
             s.seed,
@@ -71,7 +72,6 @@ class Parameters(io.ComfyNode):
             s.scheduler,
             s.denoise,
             s.sharpen,
-            s,
         )
 
     @classmethod

@@ -11,10 +11,12 @@ from comfy.cli_args import args
 from comfy_api.latest import io
 from PIL.PngImagePlugin import PngInfo
 
-from ..generation import Generation
+from ..generation import Generation, from_dict
 from ..pixels import tensors_to_image
 from ..record import RECORD_KEY, record_for
+from ..summary import of_result
 from ..upscalers import UpscalerInfo
+from .show import show
 from .types import CATEGORY, GenerationLink, UpscalerInfoLink
 
 COMPRESS_LEVEL = 4
@@ -58,6 +60,7 @@ class SaveImageRecord(io.ComfyNode):
         upscaler_info: UpscalerInfo | None = None,
     ) -> io.NodeOutput:
         record = record_for(generation, upscaler_info)
+        used = from_dict(json.loads(record)["generation"])
         info = _png_info(cls.hidden.prompt, cls.hidden.extra_pnginfo, record)
         height, width = images.shape[1:3]
         folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(
@@ -69,7 +72,7 @@ class SaveImageRecord(io.ComfyNode):
             file = f"{name.replace('%batch_num%', str(i))}_{counter + i:05}_.png"
             _write(os.path.join(folder, file), tensors_to_image(image, transparency), info)
             saved.append({"filename": file, "subfolder": subfolder, "type": "output"})
-        return io.NodeOutput(ui={"images": saved, RECORD_KEY: [record]})
+        return io.NodeOutput(ui={"images": saved, RECORD_KEY: [record], **show(of_result(used))})
 
 
 def _png_info(prompt, extra_pnginfo, record: str) -> PngInfo | None:  # type: ignore[no-untyped-def]

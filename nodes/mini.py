@@ -1,8 +1,9 @@
 """distillery-mini: the checkpoint that ships with this project, assembled on first use.
 
-The repository keeps what was trained, a small UNet and autoencoder (see models/distillery-mini/README.md).
-ComfyUI also wants a CLIP-L text encoder in a checkpoint of SD 1.5. The UNet was trained to ignore the
-text, so that any fixed encoder will do: 246 MB of pseudo-random weights, which are computed, not kept.
+The repository keeps what was trained, a small UNet, in 8 bits, and an autoencoder (see
+models/distillery-mini/README.md). ComfyUI also wants a CLIP-L text encoder in a checkpoint of SD 1.5: 246 MB
+that are computed, not kept. Its token embeddings are fixed pseudo-random numbers and its layers add nothing to
+them, so that a word has the same features wherever in a prompt it stands; those the UNet was trained on.
 """
 
 from __future__ import annotations
@@ -26,18 +27,19 @@ from .safetensors_header import Header, HeaderError, read_header, write_header
 
 _LOG_INFO = logging.getLogger(__name__).info
 
-SIZE = 282_857_198
-SHA256 = "99abe16dcac757f79699effae2bd149a08cf2cc532343abdb1acd6686e4657b9"
+SIZE = 309_685_578
+SHA256 = "226977f17c7629e6cc1072d4999580c9e1bdf81c423b00e5bcf956b94856bee7"
 """Of the assembled file, on every platform and with every version of numpy."""
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "models" / "distillery-mini" / "mini_unet_vae.safetensors"
-WEIGHTS_SHA256 = "d5e7213506dac1129262bc662644c2409bf03b5341ec6c579cbd0958e2802d65"
+WEIGHTS_SHA256 = "9a0a902b5545b0fbe439d1cca283a5408d3fc4a5585811b977fc946c695cdfc5"
 
 _METADATA_KEY = "distillery_weights_sha256"
 _MARGIN = 32 << 20
 _CHUNK = 1 << 22
-"""Weights that are computed at a time. Part of the definition of the text encoder: a change changes it."""
+"""Weights that are computed at a time. Part of the definition of the token embeddings: a change changes them."""
 
+_SCALE = ".scale"
 _PREFIX = "cond_stage_model.transformer.text_model."
 _LAYERS, _WIDTH, _INNER, _TOKENS, _POSITIONS = 12, 768, 3072, 49408, 77
 """Of the text encoder of openai/clip-vit-large-patch14, as SD 1.5 uses it."""
@@ -108,14 +110,15 @@ def _assemble(target: Path) -> None:
 
 
 def write_checkpoint(file: BinaryIO) -> str:
-    """Write the whole checkpoint, in pieces of some megabytes; returns its SHA-256 (hexadecimal).
+    """Write the whole checkpoint; returns its SHA-256 (hexadecimal).
 
     Raises DistilleryError where the trained weights are not what they should be.
     """
-    header, data = _trained()
-    tensors: dict[str, dict[str, Any]] = {name: dict(tensor) for name, tensor in header.tensors.items()}
-    end = len(data)
-    for name, shape in text_encoder_shapes().items():
+    trained = trained_weights()
+    shapes = {name: weights.shape for name, weights in trained.items()} | text_encoder_shapes()
+    tensors: dict[str, dict[str, Any]] = {}
+    end = 0
+    for name, shape in shapes.items():
         begin, end = end, end + 2 * prod(shape)
         tensors[name] = {"dtype": "F16", "shape": list(shape), "data_offsets": [begin, end]}
 
@@ -126,7 +129,8 @@ def write_checkpoint(file: BinaryIO) -> str:
         file.write(piece)
 
     write(write_header(tensors, {"format": "pt", _METADATA_KEY: WEIGHTS_SHA256}))
-    write(data)
+    for weights in trained.values():
+        write(weights.tobytes())
     for name, shape in text_encoder_shapes().items():
         for values in text_encoder_weights(name, shape):
             write(values.data.cast("B"))
@@ -156,13 +160,16 @@ def text_encoder_shapes() -> dict[str, tuple[int, ...]]:
 def text_encoder_weights(name: str, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
     """The values of one tensor, flat, little-endian fp16, in pieces.
 
-    Norms 1, biases 0, matrices about normal with standard deviation 0.018: sums of four uniform bytes from
-    SHAKE-128 (FIPS 202) in steps of 2^-13. Those are whole numbers below 2^10 times a power of two, so
-    that fp16 holds them without rounding and no platform can come to another result.
+    Norms 1, all of the layers and positions 0: what comes out is the token's embedding, normalised. The
+    embeddings are about normal with standard deviation 0.018: sums of four uniform bytes from SHAKE-128
+    (FIPS 202) in steps of 2^-13. Those are whole numbers below 2^10 times a power of two, so that fp16
+    holds them without rounding and no platform can come to another result.
     """
     count = prod(shape)
-    if len(shape) == 1:
-        yield np.full(count, 0 if name.endswith("bias") else 1, dtype="<f2")
+    if not name.endswith("token_embedding.weight"):
+        fill = 1 if "norm" in name and name.endswith(".weight") else 0
+        for begin in range(0, count, _CHUNK):
+            yield np.full(min(_CHUNK, count - begin), fill, dtype="<f2")
         return
     table = ((np.arange(4 * 255 + 1) - 2 * 255) / 2**13).astype("<f2")
     for begin in range(0, count, _CHUNK):
@@ -172,7 +179,32 @@ def text_encoder_weights(name: str, shape: tuple[int, ...]) -> Iterator[np.ndarr
         yield table.take(a.astype(np.uint16) + b + c + d)
 
 
-def _trained() -> tuple[Header, bytes]:
+def trained_weights() -> dict[str, np.ndarray]:
+    """UNet and autoencoder under their names in a checkpoint, little-endian fp16.
+
+    A tensor that is kept in 8 bits comes with a tensor ``<name>.scale`` of one number for each of its
+    outputs, of fp16: the product is rounded once, so that every machine comes to the same.
+    Raises DistilleryError where the file is not what it should be.
+    """
+    header, data = _verified()
+    stored: dict[str, np.ndarray] = {}
+    for name, tensor in header.tensors.items():
+        begin, end = tensor["data_offsets"]
+        dtype = {"I8": "i1", "F16": "<f2"}[tensor["dtype"]]
+        stored[name] = np.frombuffer(data[begin:end], dtype=dtype).reshape(tensor["shape"])
+    weights = {}
+    for name in sorted(stored):
+        values = stored[name]
+        if name.endswith(_SCALE):
+            continue
+        if values.dtype == np.int8:
+            scale: np.ndarray = stored[name + _SCALE].astype(np.float32).reshape(-1, *[1] * (values.ndim - 1))
+            values = (values.astype(np.float32) * scale).astype("<f2")
+        weights[name] = values
+    return weights
+
+
+def _verified() -> tuple[Header, bytes]:
     """Header and data of the trained weights, verified."""
     content = WEIGHTS.read_bytes()
     found = hashlib.sha256(content).hexdigest()

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import hypothesis
 import pytest
+from tls_host import Certificates, TlsHost, make_certificates
 
 from distillery.driver import paths
 from distillery.driver import server as managed
@@ -92,3 +93,23 @@ def server(models: Path) -> Iterator[managed.RunningServer]:
         managed.stop(instance)
         shutil.rmtree(paths.servers_dir() / instance, ignore_errors=True)
         (paths.servers_dir() / f"{instance}.lock").unlink(missing_ok=True)
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    """Certificates of a few hosts, and a context that trusts them."""
+    return make_certificates(tmp_path_factory.mktemp("tls"))
+
+
+@pytest.fixture
+def tls_host(certificates: Certificates) -> Iterator[Callable[..., TlsHost]]:
+    """Starts real TLS servers on loopback that play Discord's."""
+    started: list[TlsHost] = []
+
+    def start(*acts: Callable[..., None], name: str | None = None, address: str = "127.0.0.1") -> TlsHost:
+        started.append(TlsHost(certificates, acts, name, address))
+        return started[-1]
+
+    yield start
+    for host in started:
+        host.close()

@@ -143,6 +143,7 @@ def test_environments_are_named_after_the_pins_alone() -> None:
 # --- the environment ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_checkout_and_its_pins_are_importable(made: Checkout) -> None:
     code = "import distillery, tiny, sys; print(distillery.__file__); print(tiny.VALUE); print(sys.prefix)"
     result = made.run("python", "-c", code)
@@ -204,12 +205,14 @@ def test_nothing_of_the_callers_python_leaks_in(made: Checkout, tmp_path: Path, 
 @pytest.mark.parametrize(
     ("test", "code"), [("def test_it(): pass", 0), ("def test_it(): assert 0", 1), ("def helper(): pass", 5)]
 )
+@pytest.mark.slow
 def test_the_tests_are_run_by_pytest(made: Checkout, test: str, code: int) -> None:
     (made.root / "tests" / "test_it.py").write_text(f"{test}\n")
     result = made.run("test", "-q", "-p", "no:cacheprovider")
     assert result.returncode == code, result.stdout + result.stderr
 
 
+@pytest.mark.slow
 def test_one_test_can_be_named(made: Checkout) -> None:
     (made.root / "tests" / "test_it.py").write_text("def test_a(): pass\ndef test_b(): assert 0\n")
     named = f"{made.root / 'tests' / 'test_it.py'}::test_a"

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from safetensors.torch import save_file
 from test_job import opened, picture, plain_graph, write_image
 
 from distillery.driver import Driver
 from distillery.driver.errors import JobError
+from distillery.nodes.aliases import FILE_NAME
 from distillery.nodes.generation import Lora
 from distillery.nodes.mini import ensure_mini
+from distillery.nodes.summary import SUMMARY_KEY
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
@@ -29,7 +35,7 @@ def driver(server, models, tmp_path_factory):
     for name in ("first", "second"):
         weights = {}
         for layer in ("attn1_to_q", "attn1_to_v", "attn2_to_v"):
-            key = f"lora_unet_input_blocks_1_1_transformer_blocks_0_{layer}"
+            key = f"lora_unet_input_blocks_3_1_transformer_blocks_0_{layer}"
             width = 768 if layer == "attn2_to_v" else 320
             weights[f"{key}.lora_down.weight"] = torch.randn(8, width) * 0.2
             weights[f"{key}.lora_up.weight"] = torch.randn(320, 8) * 0.2
@@ -110,3 +116,70 @@ def test_the_built_in_model_does_not_stand_in_where_others_are_installed(driver,
 def test_the_fallback_is_not_needed_for_an_image_without_a_hires_pass(driver, tmp_path):
     Image.new("RGB", (64, 64), (10, 200, 90)).save(tmp_path / "a.png")
     assert driver.upscale(tmp_path / "a.png", "--power 0").generation.checkpoint is None
+
+
+def recorded(path, **generation):
+    """An image with this pack's own record: of one step, so that the HiRes pass is quick."""
+    values = {"origin": "a1111", "positive": "a lake", "negative": "", "seed": 1, "cfg": 6, "hires": {"steps": 1}}
+    info = PngInfo()
+    info.add_itxt("distillery", json.dumps({"version": 1, "generation": {**values, **generation}}))
+    picture(64, 64).save(path, pnginfo=info)
+    return path
+
+
+def test_files_are_found_by_their_hashes_and_the_hashes_are_kept(driver, server, models, tmp_path):
+    checkpoint = (models / "checkpoints" / "Sub" / "My_Model_v1.safetensors").read_bytes()
+    lora = (models / "loras" / "styles" / "second.safetensors").read_bytes()
+    start = 8 + int.from_bytes(lora[:8], "little")
+    source = recorded(
+        tmp_path / "a.png",
+        positive="a lake, embedding:not_there",
+        checkpoint_hash=hashlib.sha256(checkpoint).hexdigest()[:10],
+        loras=[{"name": "gone", "strength_model": 0.5, "hash": hashlib.sha256(lora[start:]).hexdigest()[:12]}],
+    )
+    result = driver.upscale(source)
+    # The built-in checkpoint, which is installed too, is the same file.
+    assert result.generation.checkpoint.endswith(("My_Model_v1.safetensors", "distillery-mini.safetensors"))
+    assert "by its hash" in result.generation.fields["checkpoint"]
+    assert any("not_there" in w for w in result.warnings)
+    kept = json.loads((server.base / "user" / "__distillery" / "file_hashes.json").read_text())
+    assert any(path.endswith(".safetensors") for path in kept["files"])
+
+
+def test_an_alias_is_used_as_soon_as_it_is_written_and_the_nodes_show_it(driver, server, tmp_path):
+    source = recorded(
+        tmp_path / "a.png",
+        checkpoint="Cosmopolitan_release_version.safetensors",
+        loras=[{"name": "first", "strength_model": 0.5, "strength_clip": 0.25}],
+    )
+    place = server.base / "user" / "default" / FILE_NAME
+    with pytest.raises(JobError) as error:
+        driver.upscale(source)
+    assert str(place) in str(error.value)
+    place.parent.mkdir(exist_ok=True)
+    place.write_text("Cosmopolitan_release_version.safetensors = my_model_v1\n")
+    try:
+        result = driver.upscale(source)
+    finally:
+        place.unlink()
+    assert result.generation.checkpoint.endswith("My_Model_v1.safetensors")
+    shown = history_summaries(server.url, result.prompt_id)
+    # What the first, failed run has read is in ComfyUI's cache: Load Models and Save Image have run.
+    assert [summary["heading"] for summary in shown] == ["Loaded", "Made with"]
+    for summary in shown:
+        rows = {row["name"]: row["value"] for row in summary["rows"]}
+        assert rows["Checkpoint"].endswith("My_Model_v1.safetensors")
+        assert rows["LoRA"] == "styles/first.safetensors 0.5 (clip 0.25)"
+    with pytest.raises(JobError):
+        driver.upscale(source, "--seed 2")
+
+
+def history_summaries(url: str, prompt_id: str) -> list[dict[str, Any]]:
+    """What the nodes of a job show, in the order of their headings."""
+    import requests
+
+    session = requests.Session()
+    session.trust_env = False
+    outputs = session.get(f"{url}/history/{prompt_id}", timeout=10).json()[prompt_id]["outputs"]
+    shown = [json.loads(text) for output in outputs.values() for text in output.get(SUMMARY_KEY, ())]
+    return sorted(shown, key=lambda summary: summary["heading"])

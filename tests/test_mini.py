@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors
 
 from distillery.nodes import mini
 from distillery.nodes.errors import DistilleryError
@@ -31,9 +32,11 @@ def test_text_encoder_has_the_size_of_clip_l():
     assert parameters == 123_060_480
 
 
-def test_text_encoder_weights_are_exact_in_half_precision_and_about_normal():
-    name = "cond_stage_model.transformer.text_model.encoder.layers.0.mlp.fc1.weight"
-    values = np.concatenate(list(text_encoder_weights(name, (3072, 768)))).astype(np.float64)
+EMBEDDING = "cond_stage_model.transformer.text_model.embeddings.token_embedding.weight"
+
+
+def test_token_embeddings_are_exact_in_half_precision_and_about_normal():
+    values = np.concatenate(list(text_encoder_weights(EMBEDDING, (3072, 768)))).astype(np.float64)
     assert np.array_equal(values * 2**13, np.round(values * 2**13))
     assert abs(values.mean()) < 1e-4
     assert values.std() == pytest.approx(0.01804, abs=2e-5)
@@ -41,21 +44,42 @@ def test_text_encoder_weights_are_exact_in_half_precision_and_about_normal():
     assert kurtosis == pytest.approx(3 - 1.2 / 4, abs=0.02)  # of a sum of four uniform numbers
 
 
-def test_text_encoder_weights_differ_between_tensors_and_between_pieces():
-    names = [name for name, shape in text_encoder_shapes().items() if shape == (768, 768)]
-    first = {next(iter(text_encoder_weights(name, (768, 768)))).tobytes() for name in names}
-    assert len(first) == len(names) == 48
-    pieces = [p[:1000].tobytes() for p in text_encoder_weights("x.weight", (3, 1 << 22))]
+def test_the_layers_add_nothing_to_the_embeddings():
+    for name, shape in text_encoder_shapes().items():
+        if name != EMBEDDING:
+            (values,) = (np.unique(np.concatenate(list(text_encoder_weights(name, shape)))),)
+            assert values.tolist() == [1 if "norm" in name and name.endswith("weight") else 0], name
+
+
+def test_token_embeddings_differ_between_pieces():
+    pieces = [p[:1000].tobytes() for p in text_encoder_weights(EMBEDDING, (3, 1 << 22))]
     assert len(set(pieces)) == 3
 
 
-def test_text_encoder_weights_are_those_of_the_definition():
+def test_token_embeddings_are_those_of_the_definition():
     """SHAKE-128 of the name, four planes of bytes, their sum less 510 in steps of 2^-13: by plain Python."""
-    stream = hashlib.shake_128(b"distillery-mini x.weight 0").digest(4 * 6)
+    stream = hashlib.shake_128(f"distillery-mini {EMBEDDING} 0".encode()).digest(4 * 6)
     expected = [(sum(stream[plane * 6 + i] for plane in range(4)) - 510) / 8192 for i in range(6)]
-    (values,) = text_encoder_weights("x.weight", (2, 3))
+    (values,) = text_encoder_weights(EMBEDDING, (2, 3))
     assert values.tolist() == expected
     assert values.dtype == np.dtype("<f2")
+
+
+def test_eight_bit_weights_are_their_whole_numbers_times_the_scale_of_the_output():
+    with safetensors.safe_open(mini.WEIGHTS, "np") as stored:
+        weights = mini.trained_weights()
+        names = [name for name in stored.keys() if name + ".scale" in stored.keys()]  # noqa: SIM118 (not a dict)
+        assert len(names) > 20
+        assert weights.keys() == {name for name in stored.keys() if not name.endswith(".scale")}  # noqa: SIM118
+        for name in names:
+            whole, scale = stored.get_tensor(name), stored.get_tensor(name + ".scale")
+            assert whole.dtype == np.int8 and scale.dtype == np.float16 and scale.shape == whole.shape[:1]
+            row = whole[-1].astype(np.float64) * float(scale[-1])
+            np.testing.assert_array_equal(weights[name][-1], row.astype(np.float16), err_msg=name)
+
+
+def test_the_weights_in_the_repository_are_small():
+    assert mini.WEIGHTS.stat().st_size <= 40_000_000
 
 
 def test_missing_weights_are_one_clear_error(tmp_path, monkeypatch):
@@ -91,11 +115,11 @@ def test_assembled_file_is_complete_and_alone(checkpoint):
 
 @pytest.mark.slow
 def test_assembled_file_is_read_by_safetensors_with_the_trained_weights_unchanged(checkpoint):
-    safetensors = pytest.importorskip("safetensors")
-    with safetensors.safe_open(checkpoint, "np") as whole, safetensors.safe_open(mini.WEIGHTS, "np") as trained:
-        assert set(whole.keys()) == set(trained.keys()) | set(text_encoder_shapes())
-        for name in trained.keys():  # noqa: SIM118 (not a dict)
-            np.testing.assert_array_equal(whole.get_tensor(name), trained.get_tensor(name), err_msg=name)
+    trained = mini.trained_weights()
+    with safetensors.safe_open(checkpoint, "np") as whole:
+        assert set(whole.keys()) == set(trained) | set(text_encoder_shapes())
+        for name, values in trained.items():
+            np.testing.assert_array_equal(whole.get_tensor(name), values, err_msg=name)
         layer = "cond_stage_model.transformer.text_model.encoder.layers.11."
         assert (whole.get_tensor(layer + "layer_norm2.weight") == 1).all()
         assert (whole.get_tensor(layer + "mlp.fc2.bias") == 0).all()

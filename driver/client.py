@@ -43,6 +43,8 @@ DEAD_QUEUE = 300.0
 """Seconds for which a queued job may wait while the server works on nothing: then its worker thread is dead."""
 GONE = 60.0
 """Seconds without any answer after which a server that has a job is given up."""
+_AGAIN = 2.0
+"""Seconds that a job waits for a connection in place of one that broke: a short job would end before it is heard."""
 _UNHEARD = 5.0
 """Seconds for which a new connection may bring nothing but its greeting while a job runs."""
 _TIMEOUT = (10, 60)
@@ -86,8 +88,6 @@ class ComfyClient:
         self._lives = lives
         if not self.url.startswith(("http://", "https://")):
             raise ServerError(f'"{url}" is not the URL of a server: it starts with http:// or https://.')
-        # Two sockets with one id end each other on the server, so each client has its own.
-        self.client_id = uuid.uuid4().hex
         self._events: _EventStream | None = None
         self._lock = threading.Lock()
         self._session = requests.Session()
@@ -258,12 +258,11 @@ class ComfyClient:
         """
         cancel = cancel or CancelToken()
         cancel.check()
-        events = self._stream()
         # An id of our own: whoever chooses it can listen before there is anything to hear.
-        prompt_id, box = events.listen()
+        events, prompt_id, box = self._listen(str(uuid.uuid4()))
         try:
             prompt_id, box = self._queue(prompt, extra_data or {}, events, prompt_id, box)
-            return self._attend(prompt_id, prompt, box, on_event, cancel, gone)
+            return self._attend(prompt_id, prompt, events, box, on_event, cancel, gone)
         except ServerError as error:
             if self._lives():
                 raise
@@ -277,23 +276,27 @@ class ComfyClient:
         """Wait for a job that the server was given before; None where it does not know it."""
         if self.job(prompt_id) is None:
             return None
-        events = self._stream()
-        box = events.listen_to(prompt_id)
+        events, prompt_id, box = self._listen(prompt_id)
         try:
-            return self._attend(prompt_id, prompt, box, lambda event: None, cancel or CancelToken(), None)
+            return self._attend(prompt_id, prompt, events, box, lambda event: None, cancel or CancelToken(), None)
         finally:
             events.forget(prompt_id)
 
-    def _stream(self) -> _EventStream:
-        with self._lock:
-            if self._events is None:
+    def _listen(self, prompt_id: str) -> tuple[_EventStream, str, _Box]:
+        """The socket to hear a job with, and the box of its events."""
+        with self._lock:  # so that no socket is put away between its choice and its use
+            if self._events is not None and self._events.worn:
+                self._events.close(wait=False)
+                self._events = _EventStream(self, wait=_AGAIN)
+            elif self._events is None:
                 self._events = _EventStream(self)
-            return self._events
+            return self._events, prompt_id, self._events.listen_to(prompt_id)
 
     def _attend(
         self,
         prompt_id: str,
         prompt: Mapping[str, Any],
+        events: _EventStream,
         box: _Box,
         on_event: Callable[[Event], None],
         cancel: CancelToken,
@@ -301,7 +304,7 @@ class ComfyClient:
     ) -> Outcome:
         try:
             with cancel.waking(lambda: box.put(None)):
-                cached = self._wait(prompt_id, box, on_event, cancel, GONE if gone is None else gone)
+                cached = self._wait(prompt_id, events, box, on_event, cancel, GONE if gone is None else gone)
             return self._outcome(prompt_id, prompt, cached)
         except ServerError as error:
             error.prompt_id = prompt_id
@@ -324,7 +327,7 @@ class ComfyClient:
         for attempt in range(3):
             body = {
                 "prompt": prompt,
-                "client_id": self.client_id,
+                "client_id": events.client_id,
                 "prompt_id": prompt_id,
                 "extra_data": dict(extra_data),
             }
@@ -342,7 +345,8 @@ class ComfyClient:
                     raise
                 # A new id for each attempt: the server would run the same id twice.
                 events.forget(prompt_id)
-                prompt_id, box = events.listen()
+                prompt_id = str(uuid.uuid4())
+                box = events.listen_to(prompt_id)
                 continue
             except BaseException:
                 # Interrupted while the server was checking it: it may run all the same.
@@ -368,7 +372,13 @@ class ComfyClient:
         raise AssertionError("unreachable")
 
     def _wait(
-        self, prompt_id: str, box: _Box, on_event: Callable[[Event], None], cancel: CancelToken, gone: float
+        self,
+        prompt_id: str,
+        events: _EventStream,
+        box: _Box,
+        on_event: Callable[[Event], None],
+        cancel: CancelToken,
+        gone: float,
     ) -> list[str]:
         cached: list[str] = []
         last_sign = last_answer = time.monotonic()
@@ -413,7 +423,6 @@ class ComfyClient:
             status = job.get("status")
             if status in _TERMINAL:
                 return cached
-            events = self._stream()
             # Where nothing can be heard, silence says little.
             limit = STALL if events.hears else 4 * STALL
             if status == "pending":
@@ -471,37 +480,50 @@ def _next(box: _Box, timeout: float) -> Event | None:
 class _EventStream:
     """The websocket, drained in a thread of its own: a slow reader would stall every client of the server.
 
-    One for the life of a client, through all its jobs: when a socket ends, the server forgets whichever socket
-    has its id, a newer one too. Each job has a box of its own; what belongs to no job of this client is dropped.
+    One through all jobs of a client: when a socket ends, the server forgets whichever socket has its id, a newer
+    one too. After a break the jobs under way are heard under the same id, for theirs is the server's address for
+    them; what comes after them gets a new stream. Each job has a box of its own; what belongs to no job of this
+    client is dropped.
+
+    wait: seconds to wait for the connection; it is made all the same when they are over.
     """
 
-    def __init__(self, client: ComfyClient) -> None:
+    def __init__(self, client: ComfyClient, wait: float = 5.0) -> None:
+        self.client_id = uuid.uuid4().hex
         scheme, _, rest = client.url.partition("://")
-        self._url = f"{'wss' if scheme == 'https' else 'ws'}://{rest}/ws?clientId={client.client_id}"
+        self._url = f"{'wss' if scheme == 'https' else 'ws'}://{rest}/ws?clientId={self.client_id}"
         self._loopback = not client._session.trust_env
         self._boxes: dict[str, _Box] = {}
         self._closed = threading.Event()
         self._socket: websocket.WebSocket | None = None
         self._connected = threading.Event()
+        self._broken = False
+        """Whether a connection that once stood has ended."""
         self._messages = 0
         """On this connection; the first one is the server's greeting."""
         self._since = time.monotonic()
         self._thread = threading.Thread(target=self._read, daemon=True, name="comfyui events")
         self._thread.start()
         # A job that starts before the socket stands would only lose its first events.
-        self._connected.wait(5)
+        self._connected.wait(wait)
 
-    def close(self) -> None:
+    def close(self, wait: bool = True) -> None:
         """End the connection and its thread."""
         self._closed.set()
         self.drop()
-        self._thread.join(5)
+        if wait:
+            self._thread.join(5)
 
     def drop(self) -> None:
         """Cut the connection, as a network would; it is made anew unless the stream is closed."""
         if self._socket is not None and self._socket.sock is not None:
             with contextlib.suppress(OSError):
                 self._socket.sock.shutdown(socket.SHUT_RDWR)
+
+    @property
+    def worn(self) -> bool:
+        """Whether its connection broke, and no job wants it any more."""
+        return self._broken and not self._boxes
 
     @property
     def hears(self) -> bool:
@@ -515,11 +537,6 @@ class _EventStream:
         The end of the connection before it, noticed late, may have taken it off the server's list for good.
         """
         return 0.0 if self.hears or not self._connected.is_set() else time.monotonic() - self._since
-
-    def listen(self) -> tuple[str, _Box]:
-        """A new job id, and the box that its events will come into."""
-        prompt_id = str(uuid.uuid4())
-        return prompt_id, self.listen_to(prompt_id)
 
     def listen_to(self, prompt_id: str) -> _Box:
         """The box that a job's events will come into, until it is forgotten."""
@@ -555,6 +572,7 @@ class _EventStream:
             except (OSError, websocket.WebSocketException) as error:
                 if not self._closed.is_set():
                     log.info("websocket: %s; connecting again", error)
+            self._broken = self._broken or self._connected.is_set()
             self._connected.clear()
             self._closed.wait(pause)
             pause = min(pause * 2, 5)

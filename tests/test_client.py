@@ -191,9 +191,9 @@ def test_a_socket_that_the_server_forgot_is_made_anew(client, monkeypatch):
     """The end of a dropped socket, noticed late by the server, takes the new one of the same id off its list."""
     monkeypatch.setattr(client_module, "_UNHEARD", 0.5)
     address = client.url.replace("http", "ws", 1)
-    old = websocket.create_connection(f"{address}/ws?clientId={client.client_id}", suppress_origin=True)
     client._events = client_module._EventStream(client)
-    old.close()
+    sid = client._events.client_id
+    websocket.create_connection(f"{address}/ws?clientId={sid}", suppress_origin=True).close()
     time.sleep(1)
     client.run(blurred(700, 6))
     events: list = []

@@ -79,10 +79,23 @@ def test_jobs_in_a_row_all_get_their_events(client):
     """A second socket with the same id would be forgotten by the server when the first one ends."""
     for _ in range(3):
         events: list = []
-        started = time.monotonic()
         client.run(graph(), on_event=events.append)
-        assert any(event["type"] == "executing" for event in events)
-        assert time.monotonic() - started < client_module.POLL
+        assert events[-1]["type"] == "executing" and events[-1]["data"]["node"] is None
+
+
+@server_test
+def test_a_socket_that_broke_between_jobs_is_replaced_before_the_next(client):
+    """A short job would be over before a broken one is made anew, and its id may be the server's to forget."""
+    client.run(graph())
+    first = client._events
+    first.drop()
+    deadline = time.monotonic() + 10
+    while not first.worn and time.monotonic() < deadline:
+        time.sleep(0.01)
+    events: list = []
+    client.run(graph(), on_event=events.append)
+    assert client._events is not first and client._events.client_id != first.client_id
+    assert events[-1]["type"] == "executing" and events[-1]["data"]["node"] is None
 
 
 @server_test

@@ -43,6 +43,7 @@ _JSON_KEYS = """--json prints one object for each image, in a line of its own:
   carried       what else the image carries"""
 
 _OPTION = re.compile(r"(?:--|[‐‑‒–—―−⸺⸻]+-?)([A-Za-z][\w-]*)(=.*)?$", re.DOTALL)
+_QUOTED = re.compile(r"--([A-Za-z][\w-]*)\s+(.+)", re.DOTALL)
 log = logging.getLogger(__name__)
 
 
@@ -56,6 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(stop.code or 0)
     errors = Console(stderr=True, soft_wrap=True)
     try:
+        _refuse_quoted_options(given)
         if unknown:
             _refuse(options, unknown, parser)
         _log_to_file(getattr(options, "verbose", False))
@@ -127,6 +129,14 @@ def make_parser() -> argparse.ArgumentParser:
     ):
         commands.add_parser(name, help=text).set_defaults(run=_only_by_launcher)
     return parser
+
+
+def _refuse_quoted_options(arguments: Sequence[str]) -> None:
+    """An option and its value in one pair of quotes would be taken for the name of a file."""
+    for argument in arguments:
+        match = _QUOTED.match(argument)
+        if match and (match[1] in BY_NAME or match[1] in JOB_OPTIONS):
+            raise UsageError(f'"{argument}" came as one argument. Quote the value alone: --{match[1]} "{match[2]}".')
 
 
 def _refuse(options: argparse.Namespace, unknown: Sequence[str], parser: argparse.ArgumentParser) -> None:

@@ -34,6 +34,7 @@ CAT, ODD = ROOT / "examples" / "cat.png", ROOT / "examples" / "odd.png"
         (["upscale", str(CAT), "--power"], 2, ["--power needs a value", "0 to 1"]),
         (["upscale", str(CAT), "--power", "--seed", "1"], 2, ["--power needs a value"]),
         (["upscale", str(CAT), "--power", "-.5"], 2, ["--power", "-.5", "out of range"]),
+        (["upscale", str(CAT), "--seed 11"], 2, ['"--seed 11" came as one argument', '--seed "11"']),
         (["upscale", str(CAT), "--outt", "x"], 2, ["--outt", "Did you mean --out?"]),
         (["upscale", "no-such-file.png"], 2, ["no-such-file.png"]),
         (["upscale", str(ROOT / "README.md")], 2, ["README.md", "not an image"]),

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import json
 import re
+import runpy
 import threading
 from pathlib import Path
 
@@ -243,5 +244,7 @@ def test_the_readmes_examples_run(server, source, tmp_path, monkeypatch):
         code = re.sub(r"Upscaler\(\)", f'Upscaler(server="{server.url}")', example)
         assert code != example
         code = re.sub(r"power=[\d.]+", "power=0", code)  # the picture has no prompt
-        exec(compile(code, "README.md", "exec"), {"__name__": "__main__"})
+        script = tmp_path / "example.py"
+        script.write_text(code, encoding="utf-8")
+        runpy.run_path(str(script), run_name="__main__")
     assert list(tmp_path.glob("picture_2x*.png"))

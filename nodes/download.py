@@ -14,6 +14,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,26 @@ class DownloadError(DistilleryError):
 
 class _AddressError(Exception):
     """One address failed; the next may do."""
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What is fetched, and how its caller is kept informed: one for all addresses and rounds."""
+
+    part: Path
+    size: int
+    sha256: str
+    """Hexadecimal, small letters."""
+    progress: Progress | None
+    interrupted: Callable[[], None] | None
+    timeout: float
+
+    def check_interrupt(self) -> None:
+        if self.interrupted is not None:
+            self.interrupted()
+
+    def is_complete(self) -> bool:
+        return _size(self.part) == self.size and sha256_of(self.part) == self.sha256
 
 
 def offline() -> bool:
@@ -82,7 +103,7 @@ def download(
             if not locked:
                 part = _beside(target, f".{os.getpid()}.part")
             _check_space(part, size)
-            _from_first(urls, part, size, sha256, progress, interrupted, timeout)
+            _from_first(urls, _Wanted(part, size, sha256.lower(), progress, interrupted, timeout))
             os.replace(part, target)
             return target
     except OSError as error:
@@ -101,35 +122,23 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _from_first(
-    urls: Sequence[str],
-    part: Path,
-    size: int,
-    sha256: str,
-    progress: Progress | None,
-    interrupted: Callable[[], None] | None,
-    timeout: float,
-) -> None:
+def _from_first(urls: Sequence[str], wanted: _Wanted) -> None:
     failures = []
     for url in urls:
         try:
-            return _from(url, part, size, sha256, progress, interrupted, timeout)
+            return _from(url, wanted)
         except _AddressError as failure:
             failures.append(f"{url}: {failure}")
-    kept = f" The {_size(part):,} bytes that are there will be used by the next attempt." if _size(part) else ""
-    raise DownloadError(f"{part.name.removesuffix('.part')} could not be downloaded. {'; '.join(failures)}.{kept}")
+    have = _size(wanted.part)
+    kept = f" The {have:,} bytes that are there will be used by the next attempt." if have else ""
+    raise DownloadError(
+        f"{wanted.part.name.removesuffix('.part')} could not be downloaded. {'; '.join(failures)}.{kept}"
+    )
 
 
-def _from(
-    url: str,
-    part: Path,
-    size: int,
-    sha256: str,
-    progress: Progress | None,
-    interrupted: Callable[[], None] | None,
-    timeout: float,
-) -> None:
-    """Complete ``part`` from one address; asks again for the rest for as long as each answer brings some."""
+def _from(url: str, wanted: _Wanted) -> None:
+    """Complete the part from one address; asks again for the rest for as long as each answer brings some."""
+    part, size = wanted.part, wanted.size
     whole = False  # whether every byte of the part came from this address, now
     for _ in range(_ROUNDS):
         have = _size(part)
@@ -138,17 +147,17 @@ def _from(
             have = 0
         if have == size:
             found = sha256_of(part)
-            if found == sha256.lower():
+            if found == wanted.sha256:
                 return
             part.unlink()
             if whole:
-                raise _AddressError(f"sent another file (SHA-256 {found}, expected {sha256.lower()})")
+                raise _AddressError(f"sent another file (SHA-256 {found}, expected {wanted.sha256})")
             have = 0
         try:
-            with _open(url, have, timeout, interrupted) as response:
+            with _open(url, have, wanted) as response:
                 start = _start_of(response, have, size)
                 whole = whole or start == 0
-                _receive(response, part, start, size, progress, interrupted)
+                _receive(response, start, wanted)
         except urllib.error.HTTPError as error:
             error.close()
             if error.code == 416 and have:
@@ -159,11 +168,10 @@ def _from(
             if isinstance(error, _WriteError):
                 raise error.reason from error
             if _size(part) <= have:
-                raise _AddressError(_reason(error, timeout)) from error
+                raise _AddressError(_reason(error, wanted.timeout)) from error
     # The last round may have completed it.
-    if _size(part) == size and sha256_of(part) == sha256.lower():
-        return
-    raise _AddressError(f"the connection broke {_ROUNDS} times")
+    if not wanted.is_complete():
+        raise _AddressError(f"the connection broke {_ROUNDS} times")
 
 
 class _WriteError(OSError):
@@ -174,11 +182,11 @@ class _WriteError(OSError):
         self.reason = reason
 
 
-def _open(url: str, start: int, timeout: float, interrupted: Callable[[], None] | None) -> Any:
+def _open(url: str, start: int, wanted: _Wanted) -> Any:
     """The response to a GET from byte ``start`` on.
 
     Name look-up has no time limit of its own, and connecting has one per address of the host: a thread
-    keeps both from holding up the caller for more than ``timeout`` seconds in all.
+    keeps both from holding up the caller for more than ``wanted.timeout`` seconds in all.
     """
     request = urllib.request.Request(url, headers={"User-Agent": "distillery-upscale"})
     if start:
@@ -189,7 +197,7 @@ def _open(url: str, start: int, timeout: float, interrupted: Callable[[], None] 
     def ask() -> None:
         answer: Any
         try:
-            answer = _opener().open(request, timeout=timeout)
+            answer = _opener().open(request, timeout=wanted.timeout)
         except Exception as error:
             answer = error
         answers.put(answer)
@@ -197,11 +205,10 @@ def _open(url: str, start: int, timeout: float, interrupted: Callable[[], None] 
             answer.close()
 
     threading.Thread(target=ask, name="download", daemon=True).start()
-    deadline = time.monotonic() + timeout
+    deadline = time.monotonic() + wanted.timeout
     try:
         while True:
-            if interrupted is not None:
-                interrupted()
+            wanted.check_interrupt()
             try:
                 answer = answers.get(timeout=0.1)
             except queue.Empty:
@@ -241,14 +248,8 @@ def _start_of(response: Any, asked: int, size: int) -> int:
     return start
 
 
-def _receive(
-    response: Any,
-    part: Path,
-    start: int,
-    size: int,
-    progress: Progress | None,
-    interrupted: Callable[[], None] | None,
-) -> None:
+def _receive(response: Any, start: int, wanted: _Wanted) -> None:
+    part, size, progress = wanted.part, wanted.size, wanted.progress
     done, reported = start, 0.0
     try:
         file = part.open("r+b" if start else "wb")
@@ -257,8 +258,7 @@ def _receive(
     with file:
         file.seek(start)
         while done < size:
-            if interrupted is not None:
-                interrupted()
+            wanted.check_interrupt()
             # read1 hands over what is there: a slow server is still interruptible.
             chunk = response.read1(min(_CHUNK, size - done))
             if not chunk:

@@ -7,10 +7,10 @@ import math
 import numpy as np
 from PIL import Image, ImageFilter
 
-_TO_XYZ = np.array(
+TO_XYZ = np.array(
     [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
 )
-_WHITE = np.array([0.95047, 1.0, 1.08883])
+WHITE = np.array([0.95047, 1.0, 1.08883])
 _LUMA = np.array([0.299, 0.587, 0.114])
 
 
@@ -22,7 +22,7 @@ def psnr(a: np.ndarray, b: np.ndarray) -> float:
 def lab(picture: np.ndarray) -> np.ndarray:
     """CIE L*a*b* of D65 (H, W, 3)."""
     linear = np.where(picture <= 0.04045, picture / 12.92, ((picture + 0.055) / 1.055) ** 2.4)
-    xyz = linear @ _TO_XYZ.T / _WHITE
+    xyz = linear @ TO_XYZ.T / WHITE
     f = np.where(xyz > (6 / 29) ** 3, np.cbrt(xyz), xyz / (3 * (6 / 29) ** 2) + 4 / 29)
     return np.stack([116 * f[..., 1] - 16, 500 * (f[..., 0] - f[..., 1]), 200 * (f[..., 1] - f[..., 2])], axis=-1)
 

@@ -29,10 +29,10 @@ from .crops import Crops
 from .model import CONTEXT, Encoder, TransformerBlock, UNet, channels_last, sigmas
 
 CROP = 256
-LATENT_SCALE = 1.4
+LATENT_SCALE = 2.5
 """Standard deviation of the latents that the UNet sees. SD's is about 1; here the fine detail of a channel is
-small beside its range, and at 1.4 the noise of a HiRes pass leaves it standing. vae_scale in the
-checkpoint is 0.18215 / 1.4."""
+small beside its range, and at 2.5 the noise of a HiRes pass leaves it standing. vae_scale in the
+checkpoint is 0.18215 / 2.5."""
 NO_CAPTION = 0.12
 LISTENING = 6
 """Learning rate of the text attention, as a multiple of the rest's."""
@@ -72,13 +72,16 @@ class Text:
 
 
 def make_latents(work: Path, count: int, threads: int) -> None:
-    """Write WORK/latents.npz: ``latents`` (N, 4, 32, 32), unit variance by channel at the whole; ``words``."""
+    """Write WORK/latents.npz: ``latents`` (N, 4, 32, 32), unit variance by channel at the whole; ``words``. And
+    WORK/crops.npy, the pixels (N, 256, 256, 3), which the decoder's training wants."""
     encoder = Encoder()
     encoder.load_state_dict(torch.load(work / "vae.pt")["encoder"])
     channels_last(encoder.eval())
     crops = Crops(work, CROP, seed=7)
     random = np.random.default_rng(7)
     latents, words = [], []
+    count -= count % 4
+    pixels = np.lib.format.open_memmap(work / "crops.npy", "w+", np.uint8, (count, CROP, CROP, 3))
     begin = time.time()
     for i in range(0, count, 4):
         batch = []
@@ -86,6 +89,7 @@ def make_latents(work: Path, count: int, threads: int) -> None:
             picture, found = alter(crops.one(), random)
             batch.append(picture)
             words.append(" ".join(found))
+        pixels[i : i + 4] = batch
         x = torch.from_numpy(np.stack(batch)).permute(0, 3, 1, 2).float().div(255)
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
             latents.append(encoder(x.contiguous(memory_format=torch.channels_last)).float().half().numpy())
@@ -139,6 +143,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("work", type=Path)
     parser.add_argument("--comfyui", type=Path, required=True, help="ComfyUI's folder, for its tokenizer")
+    parser.add_argument("--start", type=Path, help="begin with the weights of this file")
     parser.add_argument("--steps", type=int, default=6000, help="of the whole run (default 6000)")
     parser.add_argument("--latents", type=int, default=4400, help="crops of 256 pixels (default 4400)")
     parser.add_argument("--pairs", type=int, default=1200, help="crops of 128 pixels for edits (default 1200)")
@@ -166,7 +171,10 @@ def main() -> None:
 
     text, schedule = Text(arguments.comfyui), sigmas()
     unet = UNet()
-    hear_well(unet)
+    if arguments.start:
+        unet.load_state_dict(torch.load(arguments.start))
+    else:
+        hear_well(unet)
     channels_last(unet)
     average = torch.optim.swa_utils.AveragedModel(unet, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.999))
     listening = [p for name, p in unet.named_parameters() if ".attn2." in name]
@@ -253,12 +261,12 @@ def main() -> None:
         average.update_parameters(unet)
         losses.append(float(loss.detach()))
         done = step + 1
-        if done % 200 == 0 or done == arguments.steps:
+        if done % 100 == 0 or done == arguments.steps:
             row = [float(np.mean(losses)), *judge()]
             writer.writerow([done, round(time.time() - since), *(f"{x:.4f}" for x in row)])
             log.flush()
             errors = " ".join(f"{x:.4f}" for x in row[1:])
-            speed = (time.time() - shown) / 200
+            speed = (time.time() - shown) / len(losses)
             print(f"{done}/{arguments.steps} loss {row[0]:.4f} eps {errors} {speed:.2f} s/step", flush=True)
             shown, losses = time.time(), []
             state = {

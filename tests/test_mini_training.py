@@ -1,0 +1,85 @@
+"""The parts of distillery-mini's training whose mistakes would show only after an hour."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from distillery.tools.mini import measures
+from distillery.tools.mini.model import Decoder, channels_last
+from distillery.tools.mini.train_decoder import Optimizer, Phase, begin_well, drift, pyramid, texture, windows
+
+
+@pytest.fixture
+def decoder() -> Decoder:
+    torch.manual_seed(3)
+    decoder = Decoder()
+    begin_well(decoder)
+    return channels_last(decoder)
+
+
+@torch.no_grad()
+def test_pyramid_ends_in_what_the_decoder_makes(decoder):
+    latents = torch.randn(2, 4, 6, 5)
+    pictures = pyramid(decoder, latents)
+    assert [tuple(picture.shape) for picture in pictures] == [(2, 3, 6 * n, 5 * n) for n in (1, 2, 4, 8)]
+    assert torch.allclose(pictures[-1], decoder(latents), atol=0.02)  # bf16
+    assert torch.equal(pyramid(decoder, latents, 1)[1], pictures[1])
+
+
+@torch.no_grad()
+def test_decoder_begins_grey_and_every_level_with_the_picture_of_the_one_below(decoder):
+    pictures = pyramid(decoder, 0.5 * torch.randn(1, 4, 12, 12))
+    assert abs(float(pictures[0].mean()) - 0.5) < 0.1
+    for below, above in itertools.pairwise(pictures):
+        inner = slice(4, -4)
+        difference = (F.avg_pool2d(above, 2) - below)[..., inner, inner]
+        assert float(difference.abs().mean()) < 0.1
+
+
+def test_drift_is_the_colour_shift_of_the_evaluation():
+    random = np.random.default_rng(5)
+    a, b = random.random((2, 64, 48, 3))
+    ours = drift(*(torch.from_numpy(x).permute(2, 0, 1)[None] for x in (a, b)), cell=16)
+    assert 100 * float(ours) == pytest.approx(measures.colour_shift(a, b), rel=0.01)
+
+
+def test_drift_has_a_gradient_at_black():
+    out = torch.zeros(1, 3, 16, 16, requires_grad=True)
+    drift(out, torch.full((1, 3, 16, 16), 0.1), 16).backward()
+    assert torch.isfinite(out.grad).all()
+
+
+def test_texture_misses_what_blur_took_wherever_it_was():
+    torch.manual_seed(4)
+    noise = torch.rand(1, 3, 64, 64)
+    elsewhere = texture(noise.flip(2), noise)
+    assert float(texture(noise, noise)) == 0
+    assert float(texture(F.avg_pool2d(noise, 5, 1, 2), noise)) > 3 * float(elsewhere)
+
+
+def test_optimizer_moves_the_weights_of_the_network_itself(decoder):
+    before = {name: weights.detach().clone() for name, weights in decoder.named_parameters()}
+    latents, wanted = torch.randn(2, 4, 4, 4), torch.rand(2, 3, 32, 32)
+    optimizer, errors = Optimizer(decoder), []
+    for _ in range(30):
+        error = (pyramid(decoder, latents)[-1] - wanted).square().mean()
+        decoder.zero_grad()
+        error.backward()
+        optimizer.step(1e-3)
+        errors.append(float(error.detach()))
+    assert errors[-1] < 0.9 * errors[0]
+    assert all(not torch.equal(before[name], weights) for name, weights in decoder.named_parameters())
+
+
+def test_windows_of_latents_and_pixels_are_of_the_same_place():
+    pixels = np.random.default_rng(6).integers(0, 256, (3, 256, 256, 3), dtype=np.uint8)
+    crops = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
+    latents = F.avg_pool2d(crops, 8)[:, [0, 1, 2, 0]]
+    given, original = windows(latents, pixels, Phase(1, 0, 5, 16, 0.0), np.random.default_rng(7))
+    assert given.shape == (5, 4, 16, 16)
+    assert torch.allclose(F.avg_pool2d(original, 8), given[:, :3], atol=1e-6)

@@ -7,11 +7,14 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from distillery.tools.mini import measures
-from distillery.tools.mini.model import Decoder, channels_last
-from distillery.tools.mini.train_decoder import Optimizer, Phase, begin_well, drift, pyramid, texture, windows
+from distillery.tools.mini.autoencoder import Optimizer, begin_well, drift, pyramid, shipped
+from distillery.tools.mini.model import Decoder, Encoder, UNet, channels_last, sigmas
+from distillery.tools.mini.train_decoder import CFG, sample, texture
+from distillery.tools.mini.train_vae import Phase, windows
 
 
 @pytest.fixture
@@ -74,6 +77,47 @@ def test_optimizer_moves_the_weights_of_the_network_itself(decoder):
         errors.append(float(error.detach()))
     assert errors[-1] < 0.9 * errors[0]
     assert all(not torch.equal(before[name], weights) for name, weights in decoder.named_parameters())
+
+
+def test_optimizer_moves_what_stands_apart_faster():
+    torch.manual_seed(8)
+    network = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8))
+    apart = list(network[1].parameters())
+    optimizer, before = Optimizer(network, apart, factor=0), network[1].weight.detach().clone()
+    for _ in range(2):
+        network.zero_grad()
+        network(torch.randn(4, 8)).square().mean().backward()
+        optimizer.step(1e-3)
+    assert len(optimizer.matrices) == 1 and torch.equal(network[1].weight, before)
+
+
+class Oracle(nn.Module):
+    """Knows the clean latents, and is off by ``bias`` where there is text."""
+
+    def __init__(self, clean: torch.Tensor, bias: float) -> None:
+        super().__init__()
+        self.clean, self.bias = clean, bias
+
+    def forward(self, x: torch.Tensor, t: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
+        sigma = sigmas()[t][:, None, None, None]
+        noise = (x.float() * (sigma.square() + 1).sqrt() - self.clean.repeat(2, 1, 1, 1)) / sigma
+        return noise + self.bias * context.mean(dim=(1, 2))[:, None, None, None]
+
+
+def test_sampling_ends_at_the_clean_latents_and_multiplies_what_the_text_does():
+    torch.manual_seed(9)
+    clean, told, untold = 4 * torch.randn(3, 4, 8, 8), torch.ones(3, 77, 768), torch.zeros(3, 77, 768)
+    plain = sample(Oracle(clean, 0.0), clean, 0.32, told, untold)
+    assert float((plain - clean).abs().mean()) < 0.03  # timesteps are whole numbers
+    # An error of e in every prediction of the noise, times CFG, is one of sigma times as much in the latents.
+    shifted = sample(Oracle(clean, 0.1), clean, 0.32, told, untold)
+    assert float((plain - shifted).mean()) == pytest.approx(0.32 * CFG * 0.1, rel=0.3)
+
+
+def test_what_ships_fits_the_networks():
+    UNet().load_state_dict(shipped("model.diffusion_model"))
+    Encoder().load_state_dict(shipped("first_stage_model.taesd_encoder"))
+    Decoder().load_state_dict(shipped("first_stage_model.taesd_decoder"))
 
 
 def test_windows_of_latents_and_pixels_are_of_the_same_place():

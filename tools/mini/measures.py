@@ -11,7 +11,7 @@ TO_XYZ = np.array(
     [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
 )
 WHITE = np.array([0.95047, 1.0, 1.08883])
-_LUMA = np.array([0.299, 0.587, 0.114])
+LUMA = (0.299, 0.587, 0.114)
 
 
 def psnr(a: np.ndarray, b: np.ndarray) -> float:
@@ -39,7 +39,7 @@ def _cells(picture: np.ndarray, cell: int) -> np.ndarray:
 
 def detail(picture: np.ndarray, sigma: float = 1.0) -> np.ndarray:
     """High frequencies of the brightness (H, W): what a Gaussian blur of sigma pixels takes away."""
-    luma = np.clip(picture, 0, 1) @ _LUMA
+    luma = np.clip(picture, 0, 1) @ np.array(LUMA)
     image = Image.fromarray(luma.astype(np.float32), mode="F")
     try:
         blurred = np.asarray(image.filter(ImageFilter.GaussianBlur(sigma)))

@@ -1,16 +1,17 @@
-"""Give the decoder of distillery-mini texture, and teach it what the sampler makes of its latents.
+"""Make the decoder of distillery-mini sharp, and teach it what the sampler makes of its latents.
 
-    ./distillery python -m distillery.tools.mini.train_decoder WORK --steps 2000
+    ./distillery python -m distillery.tools.mini.train_decoder WORK --comfyui COMFYUI
 
-Wants WORK/vae.pt from train_vae, WORK/unet.pt from train_unet and the crops and latents that train_unet made. Half of
-the windows are latents as the UNet leaves them after a HiRes pass of a random power up to 0.35, so that what a pass
-gets wrong on average is mended. A discriminator of small patches teaches texture (hinge loss,
-https://arxiv.org/abs/1705.02894), as it did TAESD and SD's own autoencoder. A stopped run goes on where it was.
+Wants WORK/vae.pt from train_vae, WORK/unet.pt from train_unet and the crops and latents that train_unet made. Trained
+for likeness, the decoder answers with blur where a latent leaves detail open. It learns here to make the detail that it
+does know as strong as the original's is in that place: its own picture, sharpened so far, is what is wanted. Half of the
+windows are latents as the UNet leaves them after a HiRes pass, wanted is the same. A stopped run goes on where it was.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import csv
 import itertools
 import time
@@ -22,18 +23,20 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .autoencoder import (
+    LEVELS,
     TOP,
     Optimizer,
+    as_channels_last,
+    drift,
     edges,
     encoded,
     falling,
     held_out,
     judge,
-    laplace,
-    likeness_of_all,
     moving_average,
     pyramid,
 )
+from .measures import LUMA
 from .model import Decoder, Encoder, UNet, channels_last, sigmas
 from .train_unet import LATENT_SCALE, Text, predict
 from .train_vae import LATENT_NOISE, Phase, windows
@@ -41,6 +44,9 @@ from .train_vae import LATENT_NOISE, Phase, windows
 SAMPLER_STEPS, CFG = 6, 6.0
 WEAKEST, STRONGEST = 0.1, 0.4
 """Noise that sampled windows begin with. A HiRes pass at power 0.3 begins with 0.32."""
+STRENGTH, GREATEST = 2.2, 9.0
+"""Amplitude of the wanted detail as a share of the original's, and how much stronger it is made at most. More than 1, as
+what is learned is the mean of what could be wanted."""
 
 
 @torch.inference_mode()
@@ -82,53 +88,35 @@ def make_sampled(work: Path, comfyui: Path, count: int) -> None:
     (work / "sampled.tmp.npz").replace(work / "sampled.npz")
 
 
-def texture(out: Tensor, wanted: Tensor) -> Tensor:
-    """How strong fine detail is around each place, in two bands of brightness, wherever exactly it lies; in value, and
-    a little in proportion, or faint detail would be left out.
-
-    What the latent does not hold cannot be drawn where it was; a likeness in pixels alone answers with blur.
-    """
-    difference = out.new_zeros(())
-    a, b = out.mean(dim=1, keepdim=True), wanted.mean(dim=1, keepdim=True)
-    for _ in range(2):
-        ours, theirs = ((F.avg_pool2d(laplace(x).square(), 8, 4) + 1e-5).sqrt() for x in (a, b))
-        difference = difference + (ours - theirs).abs().mean() + 0.01 * (ours / theirs).log().abs().mean()
-        a, b = F.avg_pool2d(a, 2), F.avg_pool2d(b, 2)
-    return difference
+def detail(x: Tensor) -> Tensor:
+    """High frequencies of the brightness (B, 1, H, W) of pictures (B, 3, H, W), as the evaluation takes them: what a
+    Gaussian blur of one pixel takes away."""
+    reach = torch.arange(-3.0, 4.0)
+    kernel = torch.exp(-0.5 * reach**2)
+    kernel = (kernel[:, None] * kernel / kernel.sum() ** 2)[None, None]
+    luma = (x * torch.tensor(LUMA)[:, None, None]).sum(dim=1, keepdim=True)
+    return luma - F.conv2d(F.pad(luma, (3, 3, 3, 3), mode="reflect"), kernel)
 
 
-class Discriminator(nn.Sequential):
-    """(B, 3, H, W) to a map of judgements on patches of about 38 pixels."""
-
-    def __init__(self, width: int = 48) -> None:
-        def layer(n_in: int, n_out: int, stride: int) -> list[nn.Module]:
-            conv = nn.Conv2d(n_in, n_out, 4 if stride == 2 else 3, stride, 1)
-            return [nn.utils.parametrizations.spectral_norm(conv), nn.LeakyReLU(0.2)]
-
-        super().__init__(
-            *layer(3, width, 2), *layer(width, 2 * width, 1), *layer(2 * width, 2 * width, 2),
-            *layer(2 * width, 2 * width, 1), *layer(2 * width, 2 * width, 2), nn.Conv2d(2 * width, 1, 3, padding=1),
-        )  # fmt: skip
-
-    def features(self, x: Tensor) -> list[Tensor]:
-        found = []
-        for layer in self:
-            x = layer(x)
-            if isinstance(layer, nn.LeakyReLU):
-                found.append(x)
-        return [*found, x]
+def sharpened(picture: Tensor, original: Tensor) -> Tensor:
+    """``picture`` (B, 3, H, W) with its own detail as strong as the original's, in squares of 32 pixels, blended."""
+    ours = detail(picture)
+    amplitudes = [
+        (F.avg_pool2d(F.pad(d.square(), (16, 16, 16, 16), mode="reflect"), 32, 16) + 1e-6).sqrt()
+        for d in (detail(original), ours)
+    ]
+    gain = (STRENGTH * amplitudes[0] / amplitudes[1]).clamp(1, GREATEST)
+    gain = F.interpolate(gain, size=picture.shape[2:], mode="bilinear", align_corners=True)
+    return (picture + (gain - 1) * ours).clamp(0, 1)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("work", type=Path)
     parser.add_argument("--comfyui", type=Path, required=True, help="ComfyUI's folder, for its tokenizer")
-    parser.add_argument("--steps", type=int, default=2000, help="of the whole run (default 2000)")
+    parser.add_argument("--steps", type=int, default=800, help="of the whole run (default 800)")
     parser.add_argument("--rate", type=float, default=3e-4, help="highest learning rate (default 3e-4)")
-    parser.add_argument("--adversarial", type=float, default=0.04, help="weight of the discriminator's judgement")
-    parser.add_argument("--texture", type=float, default=0.3, help="weight of the strength of fine detail")
-    parser.add_argument("--judge-rate", type=float, default=1e-3, help="learning rate of the discriminator")
-    parser.add_argument("--sampled", type=int, default=600, help="crops that the UNet samples (default 600)")
+    parser.add_argument("--sampled", type=int, default=240, help="crops that the UNet samples (default 240)")
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     # Before there are threads: they inherit it. Gradients of early steps are full of them.
@@ -147,10 +135,13 @@ def main() -> None:
     decoder.load_state_dict(start["decoder"])
     channels_last(encoder)
     channels_last(decoder)
-    average = moving_average(decoder)
-    optimizer = Optimizer(decoder)
-    critic = channels_last(Discriminator())
-    critic_optimizer = torch.optim.AdamW(critic.parameters(), lr=arguments.judge_rate, betas=(0.5, 0.9), fused=True)
+    teacher = copy.deepcopy(decoder)
+    average = moving_average(decoder, 0.98)
+    # Full size alone: what lies below holds the colours, and any training moves them.
+    highest = nn.Sequential(*list(decoder.children())[LEVELS[TOP]])
+    for parameter in set(decoder.parameters()) - set(highest.parameters()):
+        parameter.requires_grad_(False)
+    optimizer = Optimizer(highest)
     begin = 0
     if state_file.is_file():
         state = torch.load(state_file)
@@ -158,68 +149,50 @@ def main() -> None:
         decoder.load_state_dict(state["decoder"])
         average.load_state_dict(state["average"])
         optimizer.load_state_dict(state["optimizer"])
-        critic.load_state_dict(state["critic"])
-        critic_optimizer.load_state_dict(state["critic_optimizer"])
 
-    # The crops of the exam of train_unet are left out here too; sampled ones stand for half of the windows.
     pixels = np.load(work / "crops.npy", mmap_mode="r")
-    sources = [torch.from_numpy(np.load(work / "latents.npz")["latents"])]
+    clean = torch.from_numpy(np.load(work / "latents.npz")["latents"])
+    # Side by side: what the decoder is given, and what its teacher sees of the same crop.
+    sources = [torch.cat([clean, clean], dim=1)]
     if arguments.sampled:
-        sources.append(torch.from_numpy(np.load(work / "sampled.npz")["latents"]))
+        found = torch.from_numpy(np.load(work / "sampled.npz")["latents"])
+        sources.append(torch.cat([found, clean[: len(found)]], dim=1))
     exam = encoded(encoder, held_out(work))
     random = np.random.default_rng(1000 + begin)
     log = (work / "decoder.csv").open("a", newline="")
     writer = csv.writer(log)
     if begin == 0:
-        writer.writerow(["step", "seconds", "loss", "adversarial", "psnr", "sharpness", "delta_e"])
-    shown, since, losses, judged = time.time(), time.time(), [], []
+        writer.writerow(["step", "seconds", "loss", "psnr", "sharpness", "delta_e"])
+    shown, since, losses = time.time(), time.time(), []
     for step in range(begin, arguments.steps):
         parts = [windows(latents, pixels, whole, random) for latents in sources]
-        given, original = (torch.cat(part) for part in zip(*parts, strict=True))
-        pictures = pyramid(decoder, given + LATENT_NOISE * torch.randn_like(given))
-        loss, top = likeness_of_all(pictures, original)
-        losses.append(float(top))
-        out = pictures[TOP]
-        loss = loss + 0.5 * edges(out, original) + arguments.texture * texture(out, original)
-        for parameter in critic.parameters():
-            parameter.requires_grad_(False)
-        with torch.autocast("cpu", torch.bfloat16):
-            ours = critic.features(out)
-            with torch.no_grad():
-                theirs = critic.features(original)
-        fooled = -ours[-1].float().mean()
-        alike = sum((a.float() - b.float()).abs().mean() for a, b in zip(ours[:-1], theirs[:-1], strict=True))
-        loss = loss + min(1.0, step / 300) * arguments.adversarial * (fooled + 2 * alike)
+        both, original = (torch.cat(part) for part in zip(*parts, strict=True))
+        given, seen = (as_channels_last(part) for part in both.chunk(2, dim=1))
+        with torch.no_grad():
+            wanted = sharpened(pyramid(teacher, seen)[TOP], original)
+        out = pyramid(decoder, given + LATENT_NOISE * torch.randn_like(given))[TOP]
+        loss = (out - wanted).square().mean(dim=(1, 2, 3)).add(1e-5).sqrt().mean() + 0.5 * edges(out, wanted)
+        losses.append(float(loss.detach()))
+        loss = loss + 0.5 * drift(out, original, 8) + 1.5 * drift(out, original, 16)
         decoder.zero_grad()
         loss.backward()
-        nn.utils.clip_grad_norm_(decoder.parameters(), 1.0)
+        nn.utils.clip_grad_norm_(highest.parameters(), 1.0)
         optimizer.step(whole.rate * falling(step, whole.steps))
         average.update_parameters(decoder)
-        for parameter in critic.parameters():
-            parameter.requires_grad_(True)
-        with torch.autocast("cpu", torch.bfloat16):
-            both = critic(torch.cat([original, out.detach()])).float()
-        real, fake = both.chunk(2)
-        verdict = F.relu(1 - real).mean() + F.relu(1 + fake).mean()
-        critic_optimizer.zero_grad(set_to_none=True)
-        verdict.backward()
-        critic_optimizer.step()
-        judged.append(float(verdict.detach()))
         done = step + 1
         if done % 100 == 0 or done == arguments.steps:
-            row = [float(np.mean(losses)), float(np.mean(judged)), *judge(average.module, exam)]
+            row = [float(np.mean(losses)), *judge(average.module, exam)]
             writer.writerow([done, round(time.time() - since), *(f"{x:.4f}" for x in row)])
             log.flush()
             print(
-                f"{done}/{arguments.steps} loss {row[0]:.4f} judge {row[1]:.3f} psnr {row[2]:.2f} sharp {row[3]:.3f} "
-                f"delta E {row[4]:.2f} {(time.time() - shown) / len(losses):.2f} s/step",
+                f"{done}/{arguments.steps} loss {row[0]:.4f} psnr {row[1]:.2f} sharp {row[2]:.3f} "
+                f"delta E {row[3]:.2f} {(time.time() - shown) / len(losses):.2f} s/step",
                 flush=True,
             )
-            shown, losses, judged = time.time(), [], []
+            shown, losses = time.time(), []
             state = {
                 "step": done, "decoder": decoder.state_dict(), "average": average.state_dict(),
-                "optimizer": optimizer.state_dict(), "critic": critic.state_dict(),
-                "critic_optimizer": critic_optimizer.state_dict(),
+                "optimizer": optimizer.state_dict(),
             }  # fmt: skip
             torch.save(state, state_file.with_suffix(".tmp"))
             state_file.with_suffix(".tmp").replace(state_file)

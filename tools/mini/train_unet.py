@@ -30,16 +30,16 @@ from .crops import Crops
 from .model import CONTEXT, Encoder, TransformerBlock, UNet, channels_last, sigmas
 
 CROP = 256
-LATENT_SCALE = 4.0
-"""Standard deviation of the latents that the UNet sees. SD's is about 1; here the fine detail of a channel is
-small beside its range, and at 4 the noise of a HiRes pass leaves it standing. vae_scale in the
-checkpoint is 0.18215 / 4."""
+LATENT_SCALE = 5.2
+"""What the encoder's latents are multiplied by for the UNet, which makes their standard deviation 4. SD's is about 1; here
+the fine detail of a channel is small beside its range, and at 4 the noise of a HiRes pass leaves it standing. vae_scale
+in the checkpoint is 0.18215 / 5.2."""
 NO_CAPTION = 0.12
 LISTENING = 6
 """Learning rate of the text attention, as a multiple of the rest's."""
 EDITED = 0.35
 """Share of the windows in which a word changes the picture, see :func:`make_pairs`."""
-EDITS = {"monochrome": (0, 1, 0.15), "blurry": (0, 2, 0.1), "sharp": (2, 0, 0.1)}
+EDITS = {"monochrome": (0, 1, 0.07), "blurry": (0, 2, 0.06), "sharp": (2, 0, 0.06)}
 """Word: version of the picture that is there, version that the word asks for, and how far towards it one prediction
 goes. Guidance multiplies that: at cfg 6 and denoise 0.3 it makes about half of the way."""
 LEAST = 0.16

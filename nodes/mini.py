@@ -28,11 +28,11 @@ from .safetensors_header import Header, HeaderError, read_header, write_header
 _LOG_INFO = logging.getLogger(__name__).info
 
 SIZE = 309_685_578
-SHA256 = "226977f17c7629e6cc1072d4999580c9e1bdf81c423b00e5bcf956b94856bee7"
+SHA256 = "9e7e1b5e1a21d6518aebf1875f800f75410a05fd544c39f86abac62c792c108d"
 """Of the assembled file, on every platform and with every version of numpy."""
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "models" / "distillery-mini" / "mini_unet_vae.safetensors"
-WEIGHTS_SHA256 = "9a0a902b5545b0fbe439d1cca283a5408d3fc4a5585811b977fc946c695cdfc5"
+WEIGHTS_SHA256 = "c386b4befc60dd35f7b36f6be14ad5cf93c870ea8b40bcc56cf0b33a19dd11ec"
 
 _METADATA_KEY = "distillery_weights_sha256"
 _MARGIN = 32 << 20

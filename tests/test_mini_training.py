@@ -13,7 +13,8 @@ from torch.nn import functional as F
 from distillery.tools.mini import measures
 from distillery.tools.mini.autoencoder import Optimizer, begin_well, drift, pyramid, shipped
 from distillery.tools.mini.model import Decoder, Encoder, UNet, channels_last, sigmas
-from distillery.tools.mini.train_decoder import CFG, sample, texture
+from distillery.tools.mini.pack import mixed
+from distillery.tools.mini.train_decoder import CFG, detail, sample, sharpened, strength, texture
 from distillery.tools.mini.train_vae import Phase, windows
 
 
@@ -77,6 +78,29 @@ def test_optimizer_moves_the_weights_of_the_network_itself(decoder):
         errors.append(float(error.detach()))
     assert errors[-1] < 0.9 * errors[0]
     assert all(not torch.equal(before[name], weights) for name, weights in decoder.named_parameters())
+
+
+def test_detail_is_that_of_the_evaluation():
+    picture = np.random.default_rng(10).random((64, 48, 3))
+    ours = detail(torch.from_numpy(picture).permute(2, 0, 1)[None].float())[0, 0]
+    inner = (slice(8, -8), slice(8, -8))
+    np.testing.assert_allclose(ours.numpy()[inner], measures.detail(picture)[inner], atol=2e-3)
+
+
+def test_sharpened_has_as_much_detail_as_the_original_and_the_same_colours():
+    torch.manual_seed(11)
+    original = 0.3 + 0.4 * torch.rand(1, 3, 128, 128)
+    soft = 0.5 * original + 0.5 * F.avg_pool2d(original, 5, 1, 2)
+    again = sharpened(soft, original)
+    assert float(strength(soft, original)) > 0.5
+    assert float(detail(again).std() / detail(original).std()) == pytest.approx(2.2, rel=0.15)  # STRENGTH
+    assert float(drift(again, soft, 16)) < 0.005
+
+
+def test_a_mean_of_weights_is_one():
+    weights = [{"a": torch.full((2,), value)} for value in (1.0, 10.0, 100.0)]
+    result = mixed(weights[0], {0.5: weights[1], 0.25: weights[2]})
+    assert torch.allclose(result["a"], torch.tensor(0.25 + 5 + 25))
 
 
 def test_optimizer_moves_what_stands_apart_faster():

@@ -1,11 +1,21 @@
 """Make the decoder of distillery-mini sharp, and teach it what the sampler makes of its latents.
 
-    ./distillery python -m distillery.tools.mini.train_decoder WORK --comfyui COMFYUI
+    ./distillery python -m distillery.tools.mini.train_decoder WORK sharp --comfyui COMFYUI
+    ./distillery python -m distillery.tools.mini.train_decoder WORK texture --comfyui COMFYUI
 
 Wants WORK/vae.pt from train_vae, WORK/unet.pt from train_unet and the crops and latents that train_unet made. Trained
-for likeness, the decoder answers with blur where a latent leaves detail open. It learns here to make the detail that it
-does know as strong as the original's is in that place: its own picture, sharpened so far, is what is wanted. Half of the
-windows are latents as the UNet leaves them after a HiRes pass, wanted is the same. A stopped run goes on where it was.
+for likeness, the decoder answers with blur where a latent leaves detail open. There are two ways out, each a training
+from the same weights, and pack takes a mean of both (https://arxiv.org/abs/2203.05482: what either does wrong alone is
+smaller in the mean).
+
+sharp: makes the detail that the decoder knows as strong as the original's is in that place. Its own picture, sharpened
+so far, is what is wanted; only the layers in full size learn it.
+
+texture: is free in how it makes windows as rich in detail as the original; a discriminator of small patches (hinge loss,
+https://arxiv.org/abs/1705.02894) has a small say in it.
+
+Half of the windows are latents as the UNet leaves them after a HiRes pass. A stopped run goes on where it was: state,
+log and weights are in WORK, named after the way.
 """
 
 from __future__ import annotations
@@ -33,6 +43,8 @@ from .autoencoder import (
     falling,
     held_out,
     judge,
+    laplace,
+    likeness_of_all,
     moving_average,
     pyramid,
 )
@@ -110,11 +122,110 @@ def sharpened(picture: Tensor, original: Tensor) -> Tensor:
     return (picture + (gain - 1) * ours).clamp(0, 1)
 
 
+class Sharp:
+    """See the module: likeness to the decoder's own picture, sharpened."""
+
+    keep = 0.98
+
+    def __init__(self, decoder: Decoder) -> None:
+        self.teacher = copy.deepcopy(decoder)
+        # Full size alone: what lies below holds the colours, and any training moves them.
+        self.learns = nn.Sequential(*list(decoder.children())[LEVELS[TOP]])
+
+    def loss(self, pictures: list[Tensor], latents: Tensor, original: Tensor, step: int) -> Tensor:
+        out = pictures[TOP]
+        with torch.no_grad():
+            wanted = sharpened(pyramid(self.teacher, latents)[TOP], original)
+        loss = (out - wanted).square().mean(dim=(1, 2, 3)).add(1e-5).sqrt().mean() + 0.5 * edges(out, wanted)
+        return loss + 0.5 * drift(out, original, 8) + 1.5 * drift(out, original, 16)
+
+    def stepped(self) -> None:
+        pass
+
+
+class Texture:
+    """See the module: likeness to the original, and as much detail."""
+
+    keep = 0.995
+
+    def __init__(self, decoder: Decoder) -> None:
+        self.learns: nn.Module = decoder
+        self.critic = channels_last(Discriminator())
+        self.optimizer = torch.optim.AdamW(self.critic.parameters(), lr=1e-3, betas=(0.5, 0.9), fused=True)
+        self.seen: tuple[Tensor, Tensor] | None = None
+
+    def loss(self, pictures: list[Tensor], latents: Tensor, original: Tensor, step: int) -> Tensor:
+        out = pictures[TOP]
+        self.seen = original, out.detach()
+        loss, _ = likeness_of_all(pictures, original)
+        loss = loss + 0.1 * edges(out, original) + 0.03 * texture(out, original) + 0.05 * strength(out, original)
+        self.critic.requires_grad_(False)
+        with torch.autocast("cpu", torch.bfloat16):
+            ours = self.critic.features(out)
+            with torch.no_grad():
+                theirs = self.critic.features(original)
+        fooled = -ours[-1].float().mean()
+        alike = sum((a.float() - b.float()).abs().mean() for a, b in zip(ours[:-1], theirs[:-1], strict=True))
+        return loss + min(1.0, step / 300) * 0.003 * (fooled + 2 * alike)
+
+    def stepped(self) -> None:
+        """The discriminator's turn, on the windows of the loss."""
+        assert self.seen is not None
+        self.critic.requires_grad_(True)
+        with torch.autocast("cpu", torch.bfloat16):
+            real, fake = self.critic(torch.cat(self.seen)).float().chunk(2)
+        verdict = F.relu(1 - real).mean() + F.relu(1 + fake).mean()
+        self.optimizer.zero_grad(set_to_none=True)
+        verdict.backward()
+        self.optimizer.step()
+
+
+def texture(out: Tensor, wanted: Tensor) -> Tensor:
+    """How strong fine detail is around each place, in two bands of brightness, wherever exactly it lies; in value, and
+    a little in proportion, or faint detail would be left out."""
+    difference = out.new_zeros(())
+    a, b = out.mean(dim=1, keepdim=True), wanted.mean(dim=1, keepdim=True)
+    for _ in range(2):
+        ours, theirs = ((F.avg_pool2d(laplace(x).square(), 8, 4) + 1e-5).sqrt() for x in (a, b))
+        difference = difference + (ours - theirs).abs().mean() + 0.01 * (ours / theirs).log().abs().mean()
+        a, b = F.avg_pool2d(a, 2), F.avg_pool2d(b, 2)
+    return difference
+
+
+def strength(out: Tensor, wanted: Tensor) -> Tensor:
+    """How far the amplitude of each window's high frequencies is from the original's, as a logarithm."""
+    ours, theirs = (detail(x)[..., 3:-3, 3:-3].square().mean(dim=(1, 2, 3)).add(1e-6).sqrt() for x in (out, wanted))
+    return (ours / theirs).log().abs().mean()
+
+
+class Discriminator(nn.Sequential):
+    """(B, 3, H, W) to a map of judgements on patches of about 38 pixels."""
+
+    def __init__(self, width: int = 48) -> None:
+        def layer(n_in: int, n_out: int, stride: int) -> list[nn.Module]:
+            conv = nn.Conv2d(n_in, n_out, 4 if stride == 2 else 3, stride, 1)
+            return [nn.utils.parametrizations.spectral_norm(conv), nn.LeakyReLU(0.2)]
+
+        super().__init__(
+            *layer(3, width, 2), *layer(width, 2 * width, 1), *layer(2 * width, 2 * width, 2),
+            *layer(2 * width, 2 * width, 1), *layer(2 * width, 2 * width, 2), nn.Conv2d(2 * width, 1, 3, padding=1),
+        )  # fmt: skip
+
+    def features(self, x: Tensor) -> list[Tensor]:
+        found = []
+        for layer in self:
+            x = layer(x)
+            if isinstance(layer, nn.LeakyReLU):
+                found.append(x)
+        return [*found, x]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("work", type=Path)
+    parser.add_argument("way", choices=["sharp", "texture"])
     parser.add_argument("--comfyui", type=Path, required=True, help="ComfyUI's folder, for its tokenizer")
-    parser.add_argument("--steps", type=int, default=800, help="of the whole run (default 800)")
+    parser.add_argument("--steps", type=int, default=1300, help="of the whole run (default 1300)")
     parser.add_argument("--rate", type=float, default=3e-4, help="highest learning rate (default 3e-4)")
     parser.add_argument("--sampled", type=int, default=240, help="crops that the UNet samples (default 240)")
     parser.add_argument("--threads", type=int, default=2)
@@ -124,7 +235,7 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
     work: Path = arguments.work
-    state_file = work / "decoder.state.pt"
+    state_file = work / f"{arguments.way}.state.pt"
     if arguments.sampled and not (work / "sampled.npz").is_file():
         make_sampled(work, arguments.comfyui, arguments.sampled)
     whole = Phase(arguments.steps, TOP, 4, 16, arguments.rate)
@@ -135,13 +246,11 @@ def main() -> None:
     decoder.load_state_dict(start["decoder"])
     channels_last(encoder)
     channels_last(decoder)
-    teacher = copy.deepcopy(decoder)
-    average = moving_average(decoder, 0.98)
-    # Full size alone: what lies below holds the colours, and any training moves them.
-    highest = nn.Sequential(*list(decoder.children())[LEVELS[TOP]])
-    for parameter in set(decoder.parameters()) - set(highest.parameters()):
-        parameter.requires_grad_(False)
-    optimizer = Optimizer(highest)
+    way: Sharp | Texture = Sharp(decoder) if arguments.way == "sharp" else Texture(decoder)
+    average = moving_average(decoder, way.keep)
+    decoder.requires_grad_(False)
+    way.learns.requires_grad_(True)
+    optimizer = Optimizer(way.learns)
     begin = 0
     if state_file.is_file():
         state = torch.load(state_file)
@@ -149,36 +258,37 @@ def main() -> None:
         decoder.load_state_dict(state["decoder"])
         average.load_state_dict(state["average"])
         optimizer.load_state_dict(state["optimizer"])
+        if isinstance(way, Texture):
+            way.critic.load_state_dict(state["critic"])
+            way.optimizer.load_state_dict(state["critic_optimizer"])
 
     pixels = np.load(work / "crops.npy", mmap_mode="r")
     clean = torch.from_numpy(np.load(work / "latents.npz")["latents"])
-    # Side by side: what the decoder is given, and what its teacher sees of the same crop.
+    # Side by side: what the decoder is given, and the clean latents of the same crop.
     sources = [torch.cat([clean, clean], dim=1)]
     if arguments.sampled:
         found = torch.from_numpy(np.load(work / "sampled.npz")["latents"])
         sources.append(torch.cat([found, clean[: len(found)]], dim=1))
     exam = encoded(encoder, held_out(work))
     random = np.random.default_rng(1000 + begin)
-    log = (work / "decoder.csv").open("a", newline="")
+    log = (work / f"{arguments.way}.csv").open("a", newline="")
     writer = csv.writer(log)
     if begin == 0:
         writer.writerow(["step", "seconds", "loss", "psnr", "sharpness", "delta_e"])
     shown, since, losses = time.time(), time.time(), []
     for step in range(begin, arguments.steps):
         parts = [windows(latents, pixels, whole, random) for latents in sources]
-        both, original = (torch.cat(part) for part in zip(*parts, strict=True))
-        given, seen = (as_channels_last(part) for part in both.chunk(2, dim=1))
-        with torch.no_grad():
-            wanted = sharpened(pyramid(teacher, seen)[TOP], original)
-        out = pyramid(decoder, given + LATENT_NOISE * torch.randn_like(given))[TOP]
-        loss = (out - wanted).square().mean(dim=(1, 2, 3)).add(1e-5).sqrt().mean() + 0.5 * edges(out, wanted)
+        pair, original = (torch.cat(part) for part in zip(*parts, strict=True))
+        given, seen = (as_channels_last(part) for part in pair.chunk(2, dim=1))
+        pictures = pyramid(decoder, given + LATENT_NOISE * torch.randn_like(given))
+        loss = way.loss(pictures, seen, original, step)
         losses.append(float(loss.detach()))
-        loss = loss + 0.5 * drift(out, original, 8) + 1.5 * drift(out, original, 16)
         decoder.zero_grad()
         loss.backward()
-        nn.utils.clip_grad_norm_(highest.parameters(), 1.0)
+        nn.utils.clip_grad_norm_(way.learns.parameters(), 1.0)
         optimizer.step(whole.rate * falling(step, whole.steps))
         average.update_parameters(decoder)
+        way.stepped()
         done = step + 1
         if done % 100 == 0 or done == arguments.steps:
             row = [float(np.mean(losses)), *judge(average.module, exam)]
@@ -194,9 +304,11 @@ def main() -> None:
                 "step": done, "decoder": decoder.state_dict(), "average": average.state_dict(),
                 "optimizer": optimizer.state_dict(),
             }  # fmt: skip
+            if isinstance(way, Texture):
+                state |= {"critic": way.critic.state_dict(), "critic_optimizer": way.optimizer.state_dict()}
             torch.save(state, state_file.with_suffix(".tmp"))
             state_file.with_suffix(".tmp").replace(state_file)
-            torch.save({"encoder": start["encoder"], "decoder": average.module.state_dict()}, work / "decoder.pt")
+            torch.save(average.module.state_dict(), work / f"{arguments.way}.pt")
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ EDITED = 0.35
 """Share of the windows in which a word changes the picture, see :func:`make_pairs`."""
 EDITS = {"monochrome": (0, 1, 0.07), "blurry": (0, 2, 0.06), "sharp": (2, 0, 0.06)}
 """Word: version of the picture that is there, version that the word asks for, and how far towards it one prediction
-goes. Guidance multiplies that: at cfg 6 and denoise 0.3 it makes about half of the way."""
+goes. Guidance multiplies that: at cfg 6 and denoise 0.3 the whole pass makes about half of the way."""
 LEAST = 0.16
 """Noise below which a word changes less: what is left of a pass there is for detail."""
 BEGIN, END, TOKENS, VOCABULARY = 49406, 49407, 77, 49408

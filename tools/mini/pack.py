@@ -26,7 +26,7 @@ SMALLEST = 20_000
 
 
 DECODERS = {"texture": 0.65, "sharp": 0.42}
-"""Share of each way's decoder in the one that is shipped; what is missing to 1 is that of WORK/vae.pt. Of five
+"""Share of each way's decoder in the one that is shipped; what is missing to 1 is that of WORK/vae.pt. Of four
 mixtures tried on the evaluation's pictures the one whose high frequencies have 0.8 of the enlarged pictures' energy."""
 
 

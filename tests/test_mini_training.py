@@ -99,7 +99,7 @@ def test_sharpened_has_as_much_detail_as_the_original_and_the_same_colours():
 
 def test_a_mean_of_weights_is_one():
     weights = [{"a": torch.full((2,), value)} for value in (1.0, 10.0, 100.0)]
-    result = mixed(weights[0], {0.5: weights[1], 0.25: weights[2]})
+    result = mixed(weights[0], [(0.5, weights[1]), (0.25, weights[2])])
     assert torch.allclose(result["a"], torch.tensor(0.25 + 5 + 25))
 
 

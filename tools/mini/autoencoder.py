@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...nodes import mini
+from .crops import middle
 from .measures import TO_XYZ, WHITE
 from .model import Block, Decoder, Encoder
 
@@ -132,16 +132,11 @@ def laplace(x: Tensor) -> Tensor:
 
 
 def held_out(work: Path, side: int = 512) -> list[Tensor]:
-    """The middle of each of eight held-out pictures, (1, 3, side, side), 0 … 1."""
+    """The middle of those of the first eight held-out pictures that are large enough, (1, 3, side, side), 0 … 1."""
     pictures = []
     for path in sorted((work / "held_out").glob("*.png"))[:8]:
-        picture = Image.open(path).convert("RGB")
-        factor = 640 / min(picture.size)
-        if factor < 1:
-            picture = picture.resize(tuple(round(n * factor) for n in picture.size), Image.Resampling.LANCZOS)  # type: ignore[arg-type]
-        if min(picture.size) >= side:
-            x, y = ((n - side) // 2 for n in picture.size)
-            pixels = np.asarray(picture.crop((x, y, x + side, y + side)))
+        pixels = middle(path, 640, side)
+        if pixels is not None:
             pictures.append(torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float() / 255)
     return pictures
 

@@ -86,6 +86,19 @@ class Crops:
         return np.asarray(picture.resize((size, size), Image.Resampling.BOX))
 
 
+def middle(path: Path, short: int, side: int) -> np.ndarray | None:
+    """The middle (side, side, 3), uint8, of a picture file, made smaller first where its short side is over ``short``;
+    None where the picture is smaller than that."""
+    picture = Image.open(path).convert("RGB")
+    factor = short / min(picture.size)
+    if factor < 1:
+        picture = picture.resize(tuple(round(n * factor) for n in picture.size), Image.Resampling.LANCZOS)  # type: ignore[arg-type]
+    if min(picture.size) < side:
+        return None
+    x, y = ((n - side) // 2 for n in picture.size)
+    return np.asarray(picture.crop((x, y, x + side, y + side)))
+
+
 def _liveliness(crop: np.ndarray) -> float:
     grey: np.ndarray = crop[..., 1].astype(np.int16)
     return float(np.abs(np.diff(grey, axis=0)).mean() + np.abs(np.diff(grey, axis=1)).mean())

@@ -23,6 +23,7 @@ from PIL import Image, ImageDraw
 
 from . import measures
 from .captions import words
+from .crops import middle
 
 SIDE = 512
 STEPS, CFG, SAMPLER, SCHEDULER = 15, 6.0, "uni_pc", "karras"
@@ -35,13 +36,9 @@ def pictures(held_out: Path, shared: Path | None, count: int) -> list[tuple[str,
         files += [f for f in sorted(shared.glob("*.png")) if "preview" not in f.name]
     found = []
     for file in files:
-        picture = Image.open(file).convert("RGB")
-        factor = 768 / min(picture.size)
-        if factor < 1:
-            picture = picture.resize(tuple(round(n * factor) for n in picture.size), Image.Resampling.LANCZOS)  # type: ignore[arg-type]
-        if min(picture.size) >= SIDE:
-            x, y = ((n - SIDE) // 2 for n in picture.size)
-            found.append((file.stem[-32:], np.asarray(picture.crop((x, y, x + SIDE, y + SIDE)))))
+        pixels = middle(file, 768, SIDE)
+        if pixels is not None:
+            found.append((file.stem[-32:], pixels))
     if count and count < len(found):
         # Some of each origin.
         found = [found[round(i * (len(found) - 1) / (count - 1))] for i in range(count)]

@@ -39,10 +39,10 @@ def quantised(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return whole.reshape(weights.shape), scale
 
 
-def mixed(first: dict[str, Tensor], others: dict[float, dict[str, Tensor]]) -> dict[str, Tensor]:
-    """The weighted mean of weights of one network: ``others`` by their share, ``first`` for what is missing to 1."""
-    rest = 1 - sum(others)
-    return {name: rest * first[name] + sum(share * w[name] for share, w in others.items()) for name in first}
+def mixed(first: dict[str, Tensor], others: list[tuple[float, dict[str, Tensor]]]) -> dict[str, Tensor]:
+    """The weighted mean of weights of one network: ``others`` with their shares, ``first`` for what is missing to 1."""
+    rest = 1 - sum(share for share, _ in others)
+    return {name: rest * first[name] + sum(share * w[name] for share, w in others) for name in first}
 
 
 def main() -> None:
@@ -54,7 +54,7 @@ def main() -> None:
     work: Path = arguments.work
     vae = torch.load(work / "vae.pt")
     if not arguments.plain:
-        vae["decoder"] = mixed(vae["decoder"], {share: torch.load(work / f"{n}.pt") for n, share in DECODERS.items()})
+        vae["decoder"] = mixed(vae["decoder"], [(share, torch.load(work / f"{n}.pt")) for n, share in DECODERS.items()])
     unet = torch.load(work / "unet.pt")
 
     stored: dict[str, np.ndarray] = {}

@@ -236,12 +236,17 @@ def test_out_of_memory_is_tried_once_more_with_smaller_tiles(instance, source, o
     def limit(soft: int) -> None:
         resource.prlimit(running.pid, resource.RLIMIT_AS, (soft, hard))
 
-    starve = Strike(lambda: limit(psutil.Process(running.pid).memory_info().vms + (32 << 20)))
+    def squeeze() -> None:
+        limit(psutil.Process(running.pid).memory_info().vms + (32 << 20))
+
+    starve = Strike(squeeze)
     messages = []
 
     def report(event):
         if isinstance(event, Stage) and event.title == UPSCALE:
             starve()
+            if not lifted:
+                squeeze()  # again at the second try: the first one's end freed models, maybe enough for it
         if isinstance(event, Message):
             messages.append(event.text)
             if lifted and "tiles of 512" in event.text:

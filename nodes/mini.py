@@ -28,11 +28,11 @@ from .safetensors_header import Header, HeaderError, read_header, write_header
 _LOG_INFO = logging.getLogger(__name__).info
 
 SIZE = 309_685_578
-SHA256 = "9e7e1b5e1a21d6518aebf1875f800f75410a05fd544c39f86abac62c792c108d"
+SHA256 = "28cf559cf92176b37039a4a00f63be4a8e0aea351f23f5ff7d8494fc231fbc51"
 """Of the assembled file, on every platform and with every version of numpy."""
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "models" / "distillery-mini" / "mini_unet_vae.safetensors"
-WEIGHTS_SHA256 = "c386b4befc60dd35f7b36f6be14ad5cf93c870ea8b40bcc56cf0b33a19dd11ec"
+WEIGHTS_SHA256 = "1f3d7985a094efa8167c61d4bad898631faddf56a331e1956449937b7975b7c9"
 
 _METADATA_KEY = "distillery_weights_sha256"
 _MARGIN = 32 << 20

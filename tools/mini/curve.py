@@ -12,10 +12,8 @@ from pathlib import Path
 PANELS = (
     ("vae.csv", "autoencoder: PSNR of held-out pictures, dB", ("psnr",)),
     ("vae.csv", "autoencoder: colour shift of held-out pictures, Delta E", ("delta_e",)),
-    ("texture.csv", "decoder, texture: edges against the original", ("sharpness",)),
-    ("texture.csv", "decoder, texture: PSNR of held-out pictures, dB", ("psnr",)),
-    ("sharp.csv", "decoder, sharp: edges against the original", ("sharpness",)),
-    ("sharp.csv", "decoder, sharp: PSNR of held-out pictures, dB", ("psnr",)),
+    ("plain.csv", "decoder once more: PSNR of held-out pictures, dB", ("psnr",)),
+    ("sharp.csv", "decoder, sharp: high frequencies against the original", ("sharpness",)),
     ("unet.csv", "UNet: mean square error of the noise", ("loss", "eps_0.1", "eps_0.3", "eps_1", "eps_0.3_no_text")),
 )
 COLOURS = ("#888888", "#0b6e99", "#d1495b", "#66a182", "#edae49")

@@ -2,9 +2,9 @@
 
     ./distillery python -m distillery.tools.mini.pack WORK
 
-Takes WORK/unet.pt, WORK/vae.pt and, for the decoder, a mean of both ways of train_decoder; writes models/distillery-mini/mini_unet_vae.safetensors
-and prints the three constants that nodes/mini.py wants. The UNet's matrices are kept in 8 bits, one scale for
-each output: 29 MB instead of 59.
+Takes WORK/unet.pt, the encoder of WORK/vae.pt and WORK/decoder.pt; writes
+models/distillery-mini/mini_unet_vae.safetensors and prints the three constants that nodes/mini.py wants. The UNet's
+matrices are kept in 8 bits, one scale for each output: 29 MB instead of 59.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ...nodes import mini
 from ...nodes.safetensors_header import write_header
@@ -23,11 +22,6 @@ from .train_unet import LATENT_SCALE
 
 SMALLEST = 20_000
 """Numbers in a tensor from which on 8 bits are worth it. The first and last layers stay in fp16."""
-
-
-DECODERS = {"texture": 0.65, "sharp": 0.42}
-"""Share of each way's decoder in the one that is shipped; what is missing to 1 is that of WORK/vae.pt. Of four
-mixtures tried on the evaluation's pictures the one whose high frequencies have 0.8 of the enlarged pictures' energy."""
 
 
 def quantised(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -39,22 +33,14 @@ def quantised(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return whole.reshape(weights.shape), scale
 
 
-def mixed(first: dict[str, Tensor], others: list[tuple[float, dict[str, Tensor]]]) -> dict[str, Tensor]:
-    """The weighted mean of weights of one network: ``others`` with their shares, ``first`` for what is missing to 1."""
-    rest = 1 - sum(share for share, _ in others)
-    return {name: rest * first[name] + sum(share * w[name] for share, w in others) for name in first}
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("work", type=Path)
-    parser.add_argument("--plain", action="store_true", help="take the decoder from vae.pt as it is")
+    parser.add_argument("--decoder", default="decoder.pt", help="file in WORK (default decoder.pt)")
     parser.add_argument("--out", type=Path, default=mini.WEIGHTS)
     arguments = parser.parse_args()
     work: Path = arguments.work
-    vae = torch.load(work / "vae.pt")
-    if not arguments.plain:
-        vae["decoder"] = mixed(vae["decoder"], [(share, torch.load(work / f"{n}.pt")) for n, share in DECODERS.items()])
+    vae = {"encoder": torch.load(work / "vae.pt")["encoder"], "decoder": torch.load(work / arguments.decoder)}
     unet = torch.load(work / "unet.pt")
 
     stored: dict[str, np.ndarray] = {}

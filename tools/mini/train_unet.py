@@ -11,7 +11,6 @@ where it was.
 from __future__ import annotations
 
 import argparse
-import csv
 import math
 import time
 from pathlib import Path
@@ -28,12 +27,13 @@ from .captions import SYNONYMS, alter, phrase
 from .captions import words as measured
 from .crops import Crops
 from .model import CONTEXT, Encoder, TransformerBlock, UNet, channels_last, sigmas
+from .run import Run, save
 
 CROP = 256
-LATENT_SCALE = 5.2
-"""What the encoder's latents are multiplied by for the UNet, which makes their standard deviation 4. SD's is about 1; here
-the fine detail of a channel is small beside its range, and at 4 the noise of a HiRes pass leaves it standing. vae_scale
-in the checkpoint is 0.18215 / 5.2."""
+LATENT_SCALE = 10.0
+"""What the encoder's latents are multiplied by for the UNet, which makes their standard deviation 7.6. SD's is about 1; here
+the fine detail of a channel is small beside its range, and the noise of a HiRes pass is to leave it standing. vae_scale
+in the checkpoint is 0.18215 / 10."""
 NO_CAPTION = 0.12
 LISTENING = 6
 """Learning rate of the text attention, as a multiple of the rest's."""
@@ -134,6 +134,15 @@ def hear_well(unet: UNet) -> None:
                 module.attn2.to_k.weight.mul_(3)
 
 
+def begin_with_shipped(unet: UNet) -> None:
+    """The weights that this checkout ships. If they were trained on latents of another scale, the first layer gets what
+    it knows."""
+    unet.load_state_dict(shipped("model.diffusion_model"))
+    known = 0.18215 / float(shipped("first_stage_model")["vae_scale"])
+    with torch.no_grad():
+        unet.get_parameter("input_blocks.0.0.weight").mul_(known / LATENT_SCALE)
+
+
 def timesteps(n: int, schedule: Tensor, random: np.random.Generator) -> Tensor:
     """(n,) timesteps: three quarters about sigma 0.25, where a HiRes pass works, the rest anywhere."""
     near = np.exp(random.normal(math.log(0.25), 0.9, n))
@@ -182,20 +191,14 @@ def main() -> None:
     text, schedule = Text(arguments.comfyui), sigmas()
     unet = UNet()
     if arguments.start:
-        unet.load_state_dict(shipped("model.diffusion_model"))
+        begin_with_shipped(unet)
     else:
         hear_well(unet)
     channels_last(unet)
     average = moving_average(unet, 0.998)
     optimizer = Optimizer(unet, [p for name, p in unet.named_parameters() if ".attn2." in name], LISTENING)
-    state_file = work / "unet.state.pt"
-    begin = 0
-    if state_file.is_file():
-        state = torch.load(state_file)
-        begin = state["step"]
-        unet.load_state_dict(state["unet"])
-        average.load_state_dict(state["average"])
-        optimizer.load_state_dict(state["optimizer"])
+    parts = {"unet": unet, "average": average, "optimizer": optimizer}
+    run = Run(work, "unet", arguments.steps, ["eps_0.1", "eps_0.3", "eps_1", "eps_0.3_no_text", "to_grey"], parts)
 
     @torch.no_grad()
     def judge() -> list[float]:
@@ -224,13 +227,8 @@ def main() -> None:
         found.append(float(((plain - told) * 0.2 * difference).sum() / difference.square().sum()))
         return found
 
-    random = np.random.default_rng(100 + begin)
-    log = (work / "unet.csv").open("a", newline="")
-    writer = csv.writer(log)
-    if begin == 0:
-        writer.writerow(["step", "seconds", "loss", "eps_0.1", "eps_0.3", "eps_1", "eps_0.3_no_text", "to_grey"])
-    since, shown, losses = time.time(), time.time(), []
-    for step in range(begin, arguments.steps):
+    random = np.random.default_rng(100 + run.begin)
+    for step in range(run.begin, arguments.steps):
         # Mostly small windows: four times as many crops for the time. Large ones for attention's sake.
         side, n = (32, arguments.batch // 4) if step % 5 == 4 else (16, arguments.batch)
         chosen = random.integers(0, len(words), n)
@@ -262,25 +260,9 @@ def main() -> None:
         nn.utils.clip_grad_norm_(unet.parameters(), 1.0)
         optimizer.step(arguments.rate * falling(step, arguments.steps, rise=100))
         average.update_parameters(unet)
-        losses.append(float(loss.detach()))
-        done = step + 1
-        if done % 100 == 0 or done == arguments.steps:
-            row = [float(np.mean(losses)), *judge()]
-            writer.writerow([done, round(time.time() - since), *(f"{x:.4f}" for x in row)])
-            log.flush()
-            errors = " ".join(f"{x:.4f}" for x in row[1:])
-            speed = (time.time() - shown) / len(losses)
-            print(f"{done}/{arguments.steps} loss {row[0]:.4f} eps {errors} {speed:.2f} s/step", flush=True)
-            shown, losses = time.time(), []
-            state = {
-                "step": done,
-                "unet": unet.state_dict(),
-                "average": average.state_dict(),
-                "optimizer": optimizer.state_dict(),
-            }
-            torch.save(state, state_file.with_suffix(".tmp"))
-            state_file.with_suffix(".tmp").replace(state_file)
-            torch.save(average.module.state_dict(), work / "unet.pt")
+        if run.due(step + 1, loss):
+            run.write(step + 1, judge())
+            save(average.module.state_dict(), work / "unet.pt")
 
 
 if __name__ == "__main__":

@@ -3,14 +3,13 @@
     ./distillery python -m distillery.tools.mini.train_vae WORK [--start]
 
 First the decoder alone, in an eighth, a quarter and half of the size, on the latents of the encoder as it is; then
-both, in full size, for likeness. train_decoder gives the decoder its texture afterwards. A stopped run goes on where it
-was: state, log and weights are in WORK.
+both, in full size, for likeness. train_decoder finishes the decoder afterwards. A stopped run goes on where it was: state,
+log and weights are in WORK.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -36,6 +35,7 @@ from .autoencoder import (
 )
 from .crops import Crops
 from .model import Decoder, Encoder, channels_last
+from .run import Run, save
 
 LATENT_NOISE = 0.03
 """Standard deviation of noise on the latents: the decoder must forgive what the sampler gets wrong."""
@@ -109,40 +109,27 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
     work: Path = arguments.work
-    state_file = work / "vae.state.pt"
 
     encoder, decoder = Encoder(), Decoder()
     begin_well(encoder)
     begin_well(decoder)
     networks = channels_last(nn.ModuleDict({"encoder": encoder, "decoder": decoder}))
-    begin = 0
-    state = torch.load(state_file) if state_file.is_file() else None
-    if state is None:
+    if not Run.state_file(work, "vae").is_file():
         if arguments.start:
             encoder.load_state_dict(shipped("first_stage_model.taesd_encoder"))
         train_coarse(encoder, decoder, work, arguments.coarse)
-    average = moving_average(networks)
-    optimizer = Optimizer(networks)
-    if state is not None:
-        begin = state["step"]
-        networks.load_state_dict(state["networks"])
-        average.load_state_dict(state["average"])
-        optimizer.load_state_dict(state["optimizer"])
+    average, optimizer = moving_average(networks), Optimizer(networks)
+    parts = {"networks": networks, "average": average, "optimizer": optimizer}
+    run = Run(work, "vae", arguments.steps, ["psnr", "sharpness", "delta_e"], parts, every=200)
 
-    crops = Crops(work, arguments.size, seed=1000 + begin)
+    crops = Crops(work, arguments.size, seed=1000 + run.begin)
     exam = held_out(work)
-    log = (work / "vae.csv").open("a", newline="")
-    writer = csv.writer(log)
-    if begin == 0:
-        writer.writerow(["step", "seconds", "loss", "psnr", "sharpness", "delta_e"])
-    shown, since, losses = time.time(), time.time(), []
-    for step in range(begin, arguments.steps):
+    for step in range(run.begin, arguments.steps):
         wanted = as_channels_last(torch.from_numpy(crops.batch(arguments.batch)))
         with torch.autocast("cpu", torch.bfloat16):
             latents = encoder(wanted).float()
         pictures = pyramid(decoder, latents + LATENT_NOISE * torch.randn_like(latents))
         loss, top = likeness_of_all(pictures, wanted)
-        losses.append(float(top))
         spread, centre = latents.std(dim=(0, 2, 3)), latents.mean(dim=(0, 2, 3))
         loss = loss + 0.25 * edges(pictures[TOP], wanted)
         loss = loss + 0.01 * ((spread - 1).square().mean() + centre.square().mean())
@@ -151,26 +138,10 @@ def main() -> None:
         nn.utils.clip_grad_norm_(networks.parameters(), 1.0)
         optimizer.step(arguments.rate * falling(step, arguments.steps, rise=100))
         average.update_parameters(networks)
-        done = step + 1
-        if done % 200 == 0 or done == arguments.steps:
+        if run.due(step + 1, top):
             best = dict(average.module.named_children())
-            row = [float(np.mean(losses)), *judge(best["decoder"], encoded(best["encoder"], exam))]
-            writer.writerow([done, round(time.time() - since), *(f"{x:.4f}" for x in row)])
-            log.flush()
-            speed = (time.time() - shown) / len(losses)
-            print(
-                f"{done}/{arguments.steps} loss {row[0]:.4f} psnr {row[1]:.2f} sharp {row[2]:.3f} "
-                f"delta E {row[3]:.2f} {speed:.2f} s/step",
-                flush=True,
-            )
-            shown, losses = time.time(), []
-            state = {
-                "step": done, "networks": networks.state_dict(), "average": average.state_dict(),
-                "optimizer": optimizer.state_dict(),
-            }  # fmt: skip
-            torch.save(state, state_file.with_suffix(".tmp"))
-            state_file.with_suffix(".tmp").replace(state_file)
-            torch.save({part: best[part].state_dict() for part in ("encoder", "decoder")}, work / "vae.pt")
+            run.write(step + 1, judge(best["decoder"], encoded(best["encoder"], exam)))
+            save({part: network.state_dict() for part, network in best.items()}, work / "vae.pt")
 
 
 if __name__ == "__main__":

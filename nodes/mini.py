@@ -28,11 +28,11 @@ from .safetensors_header import Header, HeaderError, read_header, write_header
 _LOG_INFO = logging.getLogger(__name__).info
 
 SIZE = 309_685_578
-SHA256 = "28cf559cf92176b37039a4a00f63be4a8e0aea351f23f5ff7d8494fc231fbc51"
+SHA256 = "0c5bff7bba88f18bb7ceb5f522191c03968a7b842dba43dddf12261d54641f6f"
 """Of the assembled file, on every platform and with every version of numpy."""
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "models" / "distillery-mini" / "mini_unet_vae.safetensors"
-WEIGHTS_SHA256 = "1f3d7985a094efa8167c61d4bad898631faddf56a331e1956449937b7975b7c9"
+WEIGHTS_SHA256 = "870b3835f8a4f327834f760019754f55df442d8d6a05f0e661d411188da33e8f"
 
 _METADATA_KEY = "distillery_weights_sha256"
 _MARGIN = 32 << 20

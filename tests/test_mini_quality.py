@@ -76,29 +76,31 @@ def test_measures_tell_what_they_say():
     np.testing.assert_allclose(measures.lab(np.array([[[1.0, 0, 0]]]))[0, 0], [53.24, 80.09, 67.20], atol=0.02)
 
 
+# This picture's finest detail is grain, which the latents hold less of (0.4) than of the evaluation's pictures (0.8).
+
+
 @pytest.mark.slow
 def test_the_autoencoder_keeps_the_picture(figures):
-    assert figures["vae"]["psnr"] > 25
-    assert figures["vae"]["delta_e"] < 1.2
-    assert 0.6 < figures["vae"]["detail"] < 1.5
+    assert figures["vae"]["psnr"] > 26
+    assert figures["vae"]["delta_e"] < 1.0
+    assert 0.3 < figures["vae"]["detail"] < 1.5
 
 
 @pytest.mark.slow
 def test_the_hires_pass_keeps_the_picture_and_its_colours(figures):
-    assert figures["0.3"]["psnr"] > 24.5
-    assert figures["0.3"]["delta_e"] < 2
-    # This picture's finest detail is grain, which the latents hold less of than of the evaluation's pictures (0.79).
-    assert 0.5 < figures["0.3"]["detail"] < 1.5
+    assert figures["0.3"]["psnr"] > 25.8
+    assert figures["0.3"]["delta_e"] < 1.3
+    assert 0.3 < figures["0.3"]["detail"] < 1.5
 
 
 @pytest.mark.slow
 def test_at_power_half_it_is_still_the_same_picture(figures):
-    assert 22 < figures["0.5"]["psnr"] < figures["0.3"]["psnr"]
-    assert figures["0.5"]["delta_e"] < 4.5
-    assert 0.4 < figures["0.5"]["detail"] < 1.5
+    assert 24.8 < figures["0.5"]["psnr"] < figures["0.3"]["psnr"]
+    assert figures["0.5"]["delta_e"] < 2.5
+    assert 0.25 < figures["0.5"]["detail"] < 1.5
 
 
 @pytest.mark.slow
 def test_text_matters(figures):
     assert figures["grey"] < 0.7 * figures["plain"]
-    assert figures["vivid"] > 1.1 * figures["plain"]
+    assert figures["vivid"] > 1.3 * figures["plain"]

@@ -14,7 +14,7 @@ from distillery.tools.mini import measures, train_unet
 from distillery.tools.mini.autoencoder import Optimizer, begin_well, drift, pyramid, shipped
 from distillery.tools.mini.model import Decoder, Encoder, UNet, channels_last, sigmas
 from distillery.tools.mini.run import Run
-from distillery.tools.mini.train_decoder import CFG, SHARE, sample, sharpened, sharpening, sharper
+from distillery.tools.mini.train_decoder import CFG, SHARE, moved, sample, sharpened, sharpening, sharper
 from distillery.tools.mini.train_vae import Phase, windows
 
 
@@ -102,6 +102,11 @@ def test_the_sharp_decoder_is_to_make_what_its_teacher_makes_sharpened(decoder):
     wanted = sharpened(picture, sharpening(SHARE))
     assert float(loss([picture] * 3 + [wanted], latents, picture)) == pytest.approx(1e-3, rel=0.01)
     assert float(loss([picture] * 4, latents, picture)) > 2e-3
+
+
+def test_weights_move_towards_several_others_and_beyond():
+    begin, one, other = ({"a": torch.full((2,), value)} for value in (1.0, 11.0, 101.0))
+    assert torch.allclose(moved(begin, [(1.5, one), (0.25, other)])["a"], torch.tensor(1.0 + 15 + 25))
 
 
 def test_optimizer_moves_what_stands_apart_faster():

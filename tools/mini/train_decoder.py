@@ -21,7 +21,7 @@ import argparse
 import copy
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -55,9 +55,11 @@ WEAKEST, STRONGEST = 0.1, 0.4
 """Noise that sampled windows begin with. A HiRes pass at power 0.3 begins with 0.32."""
 SHARE = 0.805
 """Of the filter: with it the high frequencies after a HiRes pass have 0.8 of the energy of the enlarged pictures'."""
-FURTHER = 1.44
-"""How far the weights go from those of the run plain to those of the run sharp: these have learnt two thirds of the filter, and
-on the same way lies the rest."""
+FURTHER = (
+    "how far the weights go from those of the run plain to those of the run sharp, which have learnt two thirds of the "
+    "filter; on the same way lies the rest (default 1.44)"
+)
+BEFORE = "and how far to those of WORK/vae.pt, if that decoder was sharp already (default 0)"
 REACH = 12
 """Pixels that the filter reaches to every side."""
 
@@ -188,6 +190,11 @@ def train(
     return {weight: values.clone() for weight, values in average.module.state_dict().items()}
 
 
+def moved(begin: dict[str, Tensor], steps: Sequence[tuple[float, dict[str, Tensor]]]) -> dict[str, Tensor]:
+    """Weights that go from ``begin`` so far towards each of others (https://arxiv.org/abs/2203.05482, and beyond)."""
+    return {name: first + sum(far * (end[name] - first) for far, end in steps) for name, first in begin.items()}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("work", type=Path)
@@ -196,6 +203,8 @@ def main() -> None:
     parser.add_argument("--crops", type=int, default=4000, help="crops of 256 pixels, with --start (default 4000)")
     parser.add_argument("--steps", type=int, default=3000, help="for likeness (default 3000)")
     parser.add_argument("--sharp-steps", type=int, default=1000, help="for sharpness (default 1000)")
+    parser.add_argument("--further", type=float, default=1.44, help=FURTHER)
+    parser.add_argument("--before", type=float, default=0.0, help=BEFORE)
     parser.add_argument("--rate", type=float, default=4e-4, help="highest learning rate (default 4e-4)")
     parser.add_argument("--sampled", type=int, default=360, help="crops that the UNet samples (default 360)")
     parser.add_argument("--threads", type=int, default=2)
@@ -218,8 +227,8 @@ def main() -> None:
     # What lies below full size holds the colours.
     top = nn.Sequential(*list(decoder.children())[LEVELS[TOP]])
     weights = train(work, "sharp", decoder, top, sharper(teacher), arguments.sharp_steps, arguments.rate, 0.98)
-    begin = teacher.state_dict()
-    save({name: begin[name] + FURTHER * (end - begin[name]) for name, end in weights.items()}, work / "decoder.pt")
+    steps = ((arguments.further, weights), (arguments.before, torch.load(work / "vae.pt")["decoder"]))
+    save(moved(teacher.state_dict(), steps), work / "decoder.pt")
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ from .run import Run, save
 
 CROP = 256
 LATENT_SCALE = 10.0
-"""What the encoder's latents are multiplied by for the UNet, which makes their standard deviation 7.6. SD's is about 1; here
+"""What the encoder's latents are multiplied by for the UNet, which makes their standard deviation 7.7. SD's is about 1; here
 the fine detail of a channel is small beside its range, and the noise of a HiRes pass is to leave it standing. vae_scale
 in the checkpoint is 0.18215 / 10."""
 NO_CAPTION = 0.12

@@ -200,7 +200,10 @@ def main() -> None:
         blob.flush()
         _write(index, work)  # training can begin while the rest is made
         if arguments.upscaler:
-            for place, crop in chooser.sample(small, min(ENLARGED, len(small))):
+            chosen = chooser.sample(small, min(ENLARGED, len(small)))
+            for done, (place, crop) in enumerate(chosen):
+                if done % 20 == 0:
+                    print(f"enlarged {done}/{len(chosen)}", flush=True)
                 add(place, "upscaled", enlarge(crop, arguments.upscaler))
                 blob.flush()
                 _write(index, work)

@@ -18,7 +18,7 @@ import torch
 
 from ...nodes import mini
 from ...nodes.safetensors_header import write_header
-from .train_unet import LATENT_SCALE
+from .train_unet import LATENT_SCALE, SD_SCALE
 
 SMALLEST = 20_000
 """Numbers in a tensor from which on 8 bits are worth it. The first and last layers stay in fp16."""
@@ -54,7 +54,7 @@ def main() -> None:
     for part in ("encoder", "decoder"):
         for name, tensor in vae[part].items():
             stored[f"first_stage_model.taesd_{part}.{name}"] = tensor.float().contiguous().numpy().astype("<f2")
-    stored["first_stage_model.vae_scale"] = np.array(0.18215 / LATENT_SCALE, dtype="<f2")
+    stored["first_stage_model.vae_scale"] = np.array(SD_SCALE / LATENT_SCALE, dtype="<f2")
     stored["first_stage_model.vae_shift"] = np.array(0, dtype="<f2")
 
     header: dict[str, dict[str, object]] = {}

@@ -3,8 +3,8 @@
     ./distillery python -m distillery.tools.mini.train_decoder WORK --comfyui COMFYUI [--start]
 
 Wants WORK/vae.pt from train_vae, WORK/unet.pt from train_unet and the crops and latents that train_unet made; with
---start, what is missing of these is taken from what this checkout ships. Writes WORK/decoder.pt. Two
-runs, one after the other, each of which goes on where it was stopped:
+--start, what is missing of these is taken from what this checkout ships. Writes WORK/decoder.pt. Two runs, one
+after the other, each of which goes on where it was stopped:
 
 plain: likeness, as in train_vae, but three of eight windows are latents as the UNet leaves them after a HiRes pass.
 
@@ -45,9 +45,9 @@ from .autoencoder import (
     shipped,
 )
 from .measures import LUMA
-from .model import Decoder, Encoder, UNet, channels_last, sigmas
+from .model import Decoder, UNet, channels_last, sigmas
 from .run import Run, save
-from .train_unet import LATENT_SCALE, Text, make_latents, predict
+from .train_unet import LATENT_SCALE, Text, make_latents, predict, trained_encoder
 from .train_vae import LATENT_NOISE, Phase, windows
 
 SAMPLER_STEPS, CFG = 6, 6.0
@@ -55,11 +55,6 @@ WEAKEST, STRONGEST = 0.1, 0.4
 """Noise that sampled windows begin with. A HiRes pass at power 0.3 begins with 0.32."""
 SHARE = 0.805
 """Of the filter: with it the high frequencies after a HiRes pass have 0.8 of the energy of the enlarged pictures'."""
-FURTHER = (
-    "how far the weights go from those of the run plain to those of the run sharp, which have learnt two thirds of the "
-    "filter; on the same way lies the rest (default 1.44)"
-)
-BEFORE = "and how far to those of WORK/vae.pt, if that decoder was sharp already (default 0)"
 REACH = 12
 """Pixels that the filter reaches to every side."""
 
@@ -164,13 +159,10 @@ def train(
     parts = {"decoder": decoder, "average": average, "optimizer": optimizer}
     run = Run(work, name, steps, ["psnr", "sharpness", "delta_e"], parts)
 
-    encoder = Encoder()
-    encoder.load_state_dict(torch.load(work / "vae.pt")["encoder"])
-    exam = encoded(channels_last(encoder), held_out(work))
+    exam = encoded(trained_encoder(work), held_out(work))
     pixels = np.load(work / "crops.npy", mmap_mode="r")
-    phase = Phase(steps, TOP, 5, 16, rate)
     sources = [
-        (torch.from_numpy(np.load(work / f"{file}.npz")["latents"]), phase._replace(windows=n))
+        (torch.from_numpy(np.load(work / f"{file}.npz")["latents"]), Phase(steps, TOP, n, 16, rate))
         for file, n in (("latents", 5), ("sampled", 3))
     ]
     random = np.random.default_rng(1000 + run.begin)
@@ -187,7 +179,8 @@ def train(
         if run.due(step + 1, loss):
             run.write(step + 1, judge(average.module, exam))
             save(average.module.state_dict(), work / f"{name}.pt")
-    return {weight: values.clone() for weight, values in average.module.state_dict().items()}
+    weights: dict[str, Tensor] = average.module.state_dict()
+    return weights
 
 
 def moved(begin: dict[str, Tensor], steps: Sequence[tuple[float, dict[str, Tensor]]]) -> dict[str, Tensor]:
@@ -203,8 +196,15 @@ def main() -> None:
     parser.add_argument("--crops", type=int, default=4000, help="crops of 256 pixels, with --start (default 4000)")
     parser.add_argument("--steps", type=int, default=3000, help="for likeness (default 3000)")
     parser.add_argument("--sharp-steps", type=int, default=1000, help="for sharpness (default 1000)")
-    parser.add_argument("--further", type=float, default=1.44, help=FURTHER)
-    parser.add_argument("--before", type=float, default=0.0, help=BEFORE)
+    parser.add_argument(
+        "--further", type=float, default=1.44,
+        help="how far the weights go from those of the run plain to those of the run sharp, which have learnt two thirds "
+        "of the filter; on the same way lies the rest (default 1.44)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--before", type=float, default=0.0,
+        help="and how far to those of WORK/vae.pt, if that decoder was sharp already (default 0)",
+    )  # fmt: skip
     parser.add_argument("--rate", type=float, default=4e-4, help="highest learning rate (default 4e-4)")
     parser.add_argument("--sampled", type=int, default=360, help="crops that the UNet samples (default 360)")
     parser.add_argument("--threads", type=int, default=2)

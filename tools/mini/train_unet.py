@@ -30,10 +30,12 @@ from .model import CONTEXT, Encoder, TransformerBlock, UNet, channels_last, sigm
 from .run import Run, save
 
 CROP = 256
+SD_SCALE = 0.18215
+"""What ComfyUI multiplies the latents of an SD 1.5 checkpoint by."""
 LATENT_SCALE = 10.0
 """What the encoder's latents are multiplied by for the UNet, which makes their standard deviation 7.7. SD's is about 1; here
 the fine detail of a channel is small beside its range, and the noise of a HiRes pass is to leave it standing. vae_scale
-in the checkpoint is 0.18215 / 10."""
+in the checkpoint is SD_SCALE by it."""
 NO_CAPTION = 0.12
 LISTENING = 6
 """Learning rate of the text attention, as a multiple of the rest's."""
@@ -74,12 +76,17 @@ class Text:
         return self.table[torch.tensor(tokens)]
 
 
+def trained_encoder(work: Path) -> Encoder:
+    """That of WORK/vae.pt."""
+    encoder = Encoder()
+    encoder.load_state_dict(torch.load(work / "vae.pt")["encoder"])
+    return channels_last(encoder.eval())
+
+
 def make_latents(work: Path, count: int, threads: int) -> None:
     """Write WORK/latents.npz: ``latents`` (N, 4, 32, 32), unit variance by channel at the whole; ``words``. And
     WORK/crops.npy, the pixels (N, 256, 256, 3), which the decoder's training wants."""
-    encoder = Encoder()
-    encoder.load_state_dict(torch.load(work / "vae.pt")["encoder"])
-    channels_last(encoder.eval())
+    encoder = trained_encoder(work)
     crops = Crops(work, CROP, seed=7)
     random = np.random.default_rng(7)
     latents, words = [], []
@@ -108,9 +115,7 @@ def make_pairs(work: Path, count: int) -> None:
     At the noise of a HiRes pass a picture shows its own colours: a perfect denoiser would not listen to the word
     "monochrome" any more. What people want of a word there is a change, so that some windows are trained for it.
     """
-    encoder = Encoder()
-    encoder.load_state_dict(torch.load(work / "vae.pt")["encoder"])
-    channels_last(encoder.eval())
+    encoder = trained_encoder(work)
     crops = Crops(work, 128, seed=8)
     latents, words = [], []
     for _ in range(count):
@@ -138,7 +143,7 @@ def begin_with_shipped(unet: UNet) -> None:
     """The weights that this checkout ships. If they were trained on latents of another scale, the first layer gets what
     it knows."""
     unet.load_state_dict(shipped("model.diffusion_model"))
-    known = 0.18215 / float(shipped("first_stage_model")["vae_scale"])
+    known = SD_SCALE / float(shipped("first_stage_model")["vae_scale"])
     with torch.no_grad():
         unet.get_parameter("input_blocks.0.0.weight").mul_(known / LATENT_SCALE)
 

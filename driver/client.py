@@ -51,10 +51,10 @@ _TIMEOUT = (10, 60)
 """Seconds to connect, and between two bytes of an answer."""
 _STATUS_TIMEOUT = (5, 15)
 """The same for a question about a job, during which nothing else of it is heard."""
-_NO_MEMORY = re.compile(
-    r"out of memory|not enough memory|can't allocate memory|cannot allocate memory|could not create a primitive$", re.I
+_NO_MAIN_MEMORY = re.compile(
+    r"not enough memory|can't allocate memory|cannot allocate memory|could not create a primitive$", re.I
 )
-"""As CUDA, torch on Windows, torch and the kernel on Linux, and oneDNN (seen there with little memory) say it."""
+"""As torch on Windows, torch and the kernel on Linux, and oneDNN (seen there with little memory) say it."""
 _TERMINAL = ("completed", "failed", "cancelled")
 
 
@@ -448,7 +448,7 @@ class ComfyClient:
             if isinstance(data.get("timestamp"), int | float):
                 times[name] = data["timestamp"] / 1000
             if name == "execution_error":
-                raise _failure(data, prompt)
+                raise job_error(data, prompt)
             if name == "execution_interrupted":
                 raise JobCancelled(
                     "The job was interrupted on the server, by somebody else or there. Run it again.",
@@ -664,15 +664,20 @@ def _refusal(answer: Mapping[str, Any], prompt: Mapping[str, Any]) -> JobRefused
     return JobRefused("The server refused the job. " + "; ".join(dict.fromkeys(parts)), first)
 
 
-def _failure(data: Mapping[str, Any], prompt: Mapping[str, Any]) -> JobError:
-    """The error of a job that failed on the way. ComfyUI's traceback goes to the log only."""
+def job_error(data: Mapping[str, Any], prompt: Mapping[str, Any]) -> JobError:
+    """The error of a job that failed on the way. ComfyUI's traceback goes to the log only.
+
+    data: of ComfyUI's event ``execution_error``. prompt: the graph that was run.
+    """
     title = _title(prompt, data.get("node_id")) or str(data.get("node_type"))
     kind, message = str(data.get("exception_type")), str(data.get("exception_message") or "").strip()
     log.error("%s failed: %s: %s\n%s", title, kind, message, "".join(map(str, data.get("traceback") or [])))
-    if "OutOfMemory" in kind or kind == "MemoryError" or _NO_MEMORY.search(message):
+    main = kind == "MemoryError" or bool(_NO_MAIN_MEMORY.search(message))
+    if main or "OutOfMemory" in kind or "out of memory" in message.lower():
         return JobOutOfMemory(
-            f"{title}: the server ran out of memory. Choose a smaller custom tile in the HiRes Tiles node, close other "
-            "programs that use the GPU, or upscale a smaller image.",
+            f"{title}: the server ran out of {'main ' if main else ''}memory. Choose a smaller custom tile in the HiRes "
+            f"Tiles node, close other programs{'' if main else ' that use the GPU'}, or upscale a smaller image.",
             title,
+            main,
         )
     return JobError(f"{title}: {message or kind}", title)

@@ -68,6 +68,7 @@ ATTEMPTS = 3
 """Times that a job is run where servers lose it, at least; that many and one more where there are more servers."""
 SMALL_TILE = 512
 """Side of the HiRes tiles, in pixels, after the server ran out of memory."""
+RESTART = "Restart that ComfyUI if it goes on failing: one that ran out of main memory may not recover."
 REMEMBERED = 8
 """Uploads that are remembered a server."""
 
@@ -479,12 +480,16 @@ class Upscaler:
                 self._pool.worked(member)
                 return self._finish(client, graph, outcome, request, watch, options, started)
             except JobOutOfMemory as error:
+                restarted = error.main and self._restart_managed(report, client, "ran out of main memory")
                 if client is None or request.tile is not None or attempt == attempts:
+                    if error.main and not restarted:
+                        raise JobOutOfMemory(f"{error} {RESTART}", error.node, error.main) from None
                     raise
                 log.warning("out of memory, again", extra={"data": {"attempt": attempt, "error": str(error)}})
                 report(Message(f"The server ran out of memory. Trying once more with tiles of {SMALL_TILE} pixels."))
-                with contextlib.suppress(ServerError):
-                    client.free()
+                if not restarted:
+                    with contextlib.suppress(ServerError):
+                        client.free()
                 request = replace(request, tile=SMALL_TILE)
             except (ServerError, JobLost, JobStuck) as error:
                 if member is None:
@@ -496,7 +501,7 @@ class Upscaler:
                 if attempt == attempts or (alone and isinstance(error, ServerError) and not own):
                     raise
                 if isinstance(error, JobStuck) or (isinstance(error, ServerError) and error.prompt_id is not None):
-                    self._restart_managed(report, client)
+                    self._restart_managed(report, client, "is stuck")
                 log.warning("again", extra={"data": {"attempt": attempt, "error": str(error)}})
                 why = str(error).removesuffix(" Run it again.")
                 report(Message(f"{why} Running it again{'' if alone else ' elsewhere'}."))
@@ -620,13 +625,18 @@ class Upscaler:
             return self._instance
         return managed.own_instance(managed.own_comfyui(self._comfyui))
 
-    def _restart_managed(self, report: OnProgress, client: ComfyClient | None) -> None:
-        """End a managed server that is stuck; the next job starts it anew. client: of the job that tells so."""
+    def _restart_managed(self, report: OnProgress, client: ComfyClient | None, why: str) -> bool:
+        """End a managed server; the next job starts it anew. False where there is none.
+
+        client: of the job that tells so. why: what it does, as in "ComfyUI is stuck".
+        """
         with self._lock:
-            # Another job may have had it restarted already.
-            if self._managed is not None and client is not None and client.url == self._managed.url:
-                report(Message("ComfyUI is stuck and is restarted."))
+            if self._managed is None or client is None:
+                return False
+            if client.url == self._managed.url:  # else another job has had it restarted already
+                report(Message(f"ComfyUI {why} and is restarted."))
                 managed.stop(self._managed_name())
+            return True
 
     def _download(self, client: ComfyClient, saved: dict[str, str], folder: Path, stem: str) -> Path:
         try:

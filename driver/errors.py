@@ -36,7 +36,15 @@ class JobStuck(JobError):
 
 
 class JobOutOfMemory(JobError):
-    """The server ran out of memory. It may have enough for smaller tiles."""
+    """The server ran out of memory. It may have enough for smaller tiles.
+
+    ``main``: of main memory, not of a GPU's. Its process may then go on failing until it is started anew: oneDNN
+    compiles no more kernels on a thread on which one of them failed.
+    """
+
+    def __init__(self, message: str, node: str | None = None, main: bool = False) -> None:
+        super().__init__(message, node)
+        self.main = main
 
 
 class JobRefused(JobError):

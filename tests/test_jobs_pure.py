@@ -16,9 +16,10 @@ from PIL import Image
 from distillery.driver import preview
 from distillery.driver.cancel import CancelToken
 from distillery.driver.clean_image import clean_image
+from distillery.driver.client import job_error
 from distillery.driver.compare import Cell, before_after, contact_sheet
 from distillery.driver.driver import Item, Request, command_text
-from distillery.driver.errors import JobCancelled, JobError, NotStarted, ServerError, SourceError
+from distillery.driver.errors import JobCancelled, JobError, JobOutOfMemory, NotStarted, ServerError, SourceError
 from distillery.driver.existing import existing
 from distillery.driver.files import publish, safe_name, save_png
 from distillery.driver.joblog import job_log, log_to, without_secrets
@@ -286,6 +287,28 @@ def test_a_line_that_was_cut_off_spoils_only_itself(tmp_path):
     file.write_bytes(b'{"a": 1}\n{"b": ')
     Manifest(file).add({"c": 3})
     assert file.read_bytes().split(b"\n")[2:] == [b'{"c": 3}', b""]
+
+
+@pytest.mark.parametrize(
+    ("kind", "message", "main"),
+    [
+        ("torch.OutOfMemoryError", "CUDA out of memory. Tried to allocate 2.00 GiB.", False),
+        ("RuntimeError", "MPS backend out of memory (MPS allocated: 9 GB)", False),
+        ("RuntimeError", "[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory", True),
+        ("RuntimeError", "DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes.", True),
+        ("RuntimeError", "could not create a primitive", True),
+        ("MemoryError", "", True),
+        ("OSError", "[Errno 12] Cannot allocate memory", True),
+    ],
+)
+def test_memory_that_ran_out_is_told_by_whose_it_was(kind, message, main):
+    error = job_error({"node_id": "1", "exception_type": kind, "exception_message": message}, {})
+    assert isinstance(error, JobOutOfMemory) and error.main == main and ("main memory" in str(error)) == main
+
+
+def test_other_failures_are_not_taken_for_memory():
+    said = {"node_id": "1", "exception_type": "RuntimeError", "exception_message": "could not create a primitive cache"}
+    assert not isinstance(job_error(said, {}), JobOutOfMemory)
 
 
 def test_failures_have_lines_too_and_signatures_do_not_get_there():

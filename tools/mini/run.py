@@ -27,6 +27,13 @@ def save(content: object, file: Path) -> None:
     temporary.replace(file)
 
 
+def save_arrays(file: Path, **arrays: Any) -> None:
+    """A .npz file, whole or not at all."""
+    temporary = file.with_suffix(".tmp.npz")
+    np.savez(temporary, **arrays)
+    temporary.replace(file)
+
+
 class Run:
     """A training of ``steps`` steps that goes on where it was stopped.
 

@@ -46,7 +46,7 @@ from .autoencoder import (
 )
 from .measures import LUMA
 from .model import Decoder, UNet, channels_last, sigmas
-from .run import Run, save
+from .run import Run, save, save_arrays
 from .train_unet import LATENT_SCALE, Text, make_latents, predict, trained_encoder
 from .train_vae import LATENT_NOISE, Phase, windows
 
@@ -105,8 +105,7 @@ def make_sampled(work: Path, comfyui: Path, count: int) -> None:
         found.append((sample(unet, x, first, context, empty.expand(len(x), -1, -1)) / LATENT_SCALE).half().numpy())
         if i % 100 == 0:
             print(f"sampled {i}/{count} {time.time() - begin:.0f} s", flush=True)
-    np.savez(work / "sampled.tmp.npz", latents=np.concatenate(found))
-    (work / "sampled.tmp.npz").replace(work / "sampled.npz")
+    save_arrays(work / "sampled.npz", latents=np.concatenate(found))
 
 
 def sharpening(share: float) -> Tensor:

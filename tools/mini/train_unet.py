@@ -27,7 +27,7 @@ from .captions import SYNONYMS, alter, phrase
 from .captions import words as measured
 from .crops import Crops
 from .model import CONTEXT, Encoder, TransformerBlock, UNet, channels_last, sigmas
-from .run import Run, save
+from .run import Run, save, save_arrays
 
 CROP = 256
 SD_SCALE = 0.18215
@@ -105,8 +105,7 @@ def make_latents(work: Path, count: int, threads: int) -> None:
             latents.append(encoder(as_channels_last(x)).float().half().numpy())
         if i % 400 == 0:
             print(f"latents {i}/{count} {time.time() - begin:.0f} s", flush=True)
-    np.savez(work / "latents.tmp.npz", latents=np.concatenate(latents), words=np.array(words))
-    (work / "latents.tmp.npz").replace(work / "latents.npz")
+    save_arrays(work / "latents.npz", latents=np.concatenate(latents), words=np.array(words))
 
 
 def make_pairs(work: Path, count: int) -> None:
@@ -126,8 +125,7 @@ def make_pairs(work: Path, count: int) -> None:
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
             latents.append(encoder(as_channels_last(x)).float().half().numpy())
         words.append(" ".join(measured(picture)))
-    np.savez(work / "pairs.tmp.npz", latents=np.stack(latents), words=np.array(words))
-    (work / "pairs.tmp.npz").replace(work / "pairs.npz")
+    save_arrays(work / "pairs.npz", latents=np.stack(latents), words=np.array(words))
 
 
 def hear_well(unet: UNet) -> None:

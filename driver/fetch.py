@@ -102,7 +102,8 @@ class Answer:
 
 
 def split_url(url: str) -> SplitResult:
-    """The parts of a URL that may be fetched as far as its form goes: https on port 443 and no user name.
+    """The parts of a URL that may be fetched as far as its form goes: https on port 443, and in its host no user name,
+    no percent-encoding and no zone of an IPv6 address.
 
     Raises SourceError. Whether its host may be asked is the caller's question.
     """
@@ -118,7 +119,7 @@ def split_url(url: str) -> SplitResult:
         port = parts.port
     except ValueError:
         raise SourceError(f"{shown(text)} is not a link that can be read. Copy it again.") from None
-    if parts.scheme != "https" or port not in (None, 443) or "@" in parts.netloc or not parts.hostname:
+    if parts.scheme != "https" or port not in (None, 443) or set("@%") & set(parts.netloc) or not parts.hostname:
         raise SourceError(f"{shown(text)} is not fetched: only plain https links are (https://host/path).")
     return parts
 

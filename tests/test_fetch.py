@@ -7,7 +7,7 @@ import ssl
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from tls_host import answering
 
@@ -218,6 +218,7 @@ PIECES = st.sampled_from(
 )  # fmt: skip
 
 
+@example("https://%A")
 @given(st.one_of(st.lists(PIECES, max_size=12).map("".join), st.text(max_size=60).map(lambda t: f"https://{t}")))
 def test_no_url_leads_to_anything_but_a_plain_https_host_or_a_clear_error(url):
     try:

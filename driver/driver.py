@@ -321,7 +321,7 @@ class Upscaler:
         The result is written whole or not at all, under a name that is not taken: ``<name>_2x.png``.
         Raises DistilleryError: CommandError and SourceError before any server is asked, ServerError, JobError.
         """
-        report = on_progress or (lambda progress: None)
+        report = on_progress if on_progress is not None else lambda progress: None
         options = Options(cancel or CancelToken(), preview, compare, skip_existing, next(self._ranks))
         return self._upscale(source, command, parameters, out, report, options)
 

@@ -103,6 +103,14 @@ class Strike:
         print(f"recovered in {time.monotonic() - self.at:.1f} s")
 
 
+class Messages(list[str]):
+    """What a job said, for ``on_progress``."""
+
+    def __call__(self, event: object) -> None:
+        if isinstance(event, Message):
+            self.append(event.text)
+
+
 def remaining(url: str) -> int:
     client = ComfyClient(url)
     try:
@@ -173,13 +181,12 @@ def test_a_server_that_was_restarted_by_others_runs_the_job_again(instance, sour
         threading.Thread(target=lambda: line.lead_to(managed.ensure(instance).url), daemon=True).start()
 
     killed = Strike(restart)
-    messages = []
+    messages = Messages()
 
     def report(event):
         if isinstance(event, Stage):
             killed()
-        if isinstance(event, Message):
-            messages.append(event.text)
+        messages(event)
 
     try:
         with Upscaler(server=line.url, out=out) as upscaler:
@@ -196,13 +203,12 @@ def test_a_hung_server_is_replaced_and_the_job_done(instance, source, out, monke
     monkeypatch.setattr(client_module, "_TIMEOUT", (1, 5))
     running = managed.ensure(instance)
     hang = Strike(lambda: os.kill(running.pid, signal.SIGSTOP))
-    messages = []
+    messages = Messages()
 
     def report(event):
         if isinstance(event, Stage):
             hang()
-        if isinstance(event, Message):
-            messages.append(event.text)
+        messages(event)
 
     with Upscaler(instance=instance, out=out) as upscaler:
         monkeypatch.setattr(client_module, "_TIMEOUT", (10, 60))
@@ -250,25 +256,28 @@ class Starved:
         return running
 
 
+@pytest.fixture
+def never_used(instance: str) -> Iterator[str]:
+    """The same with no server running yet, nor one that is out of memory afterwards."""
+    managed.stop(instance)
+    yield instance
+    managed.stop(instance)
+
+
 @limits_others
 @pytest.mark.parametrize("times", [1, 2])
-def test_a_managed_server_out_of_memory_is_started_again_for_smaller_tiles(instance, source, out, monkeypatch, times):
-    managed.stop(instance)
+def test_a_managed_server_out_of_memory_is_started_again_for_smaller_tiles(never_used, source, out, monkeypatch, times):
     ensure, starved = managed.ensure, Starved(times)
     monkeypatch.setattr(managed, "ensure", lambda *given, **named: starved(ensure(*given, **named)))
     again = times == 2
-    messages = []
+    messages = Messages()
 
-    def report(event):
-        if isinstance(event, Message):
-            messages.append(event.text)
-
-    with Upscaler(instance=instance, out=out) as upscaler:
+    with Upscaler(instance=never_used, out=out) as upscaler:
         if again:
             with pytest.raises(JobOutOfMemory, match=r"ran out of main memory\. .* upscale a smaller image\.$"):
-                upscaler.upscale(source, on_progress=report, power=0.2, **MINI)
+                upscaler.upscale(source, on_progress=messages, power=0.2, **MINI)
             assert not list(out.iterdir())
-        result = upscaler.upscale(source, on_progress=report, power=0.2, **MINI)
+        result = upscaler.upscale(source, on_progress=messages, power=0.2, **MINI)
     print(f"recovered in {time.monotonic() - starved.at:.1f} s")
     assert only_result(out) and starved.servers == 0
     assert any("out of memory" in text for text in result.warnings) == (not again)
@@ -277,20 +286,14 @@ def test_a_managed_server_out_of_memory_is_started_again_for_smaller_tiles(insta
 
 
 @limits_others
-def test_a_given_server_out_of_memory_is_not_restarted_and_that_is_told(instance, source, out):
-    managed.stop(instance)
-    running = Starved(1)(managed.ensure(instance))
-    messages = []
-
-    def report(event):
-        if isinstance(event, Message):
-            messages.append(event.text)
+def test_a_given_server_out_of_memory_is_not_restarted_and_that_is_told(never_used, source, out):
+    running = Starved(1)(managed.ensure(never_used))
+    messages = Messages()
 
     with Upscaler(server=running.url, out=out) as upscaler, pytest.raises(JobOutOfMemory, match="Restart that ComfyUI"):
-        upscaler.upscale(source, on_progress=report, power=0.2, **MINI)
+        upscaler.upscale(source, on_progress=messages, power=0.2, **MINI)
     assert sum("tiles of 512" in text for text in messages) == 1
     assert not list(out.iterdir()) and running.lives() and idle(running.url)
-    managed.stop(instance)
 
 
 # --- the socket --------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from distillery.tools.mini.autoencoder import Optimizer, begin_well, drift, pyra
 from distillery.tools.mini.model import Decoder, Encoder, UNet, channels_last, sigmas
 from distillery.tools.mini.run import Run
 from distillery.tools.mini.train_decoder import CFG, SHARE, moved, sample, sharpened, sharpening, sharper
-from distillery.tools.mini.train_vae import Phase, windows
+from distillery.tools.mini.train_vae import windows
 
 
 @pytest.fixture
@@ -174,7 +174,7 @@ def test_windows_of_latents_and_pixels_are_of_the_same_place():
     pixels = np.random.default_rng(6).integers(0, 256, (3, 256, 256, 3), dtype=np.uint8)
     crops = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
     latents = F.avg_pool2d(crops, 8)[:, [0, 1, 2, 0]]
-    given, original = windows(latents, pixels, Phase(1, 0, 5, 16, 0.0), np.random.default_rng(7))
+    given, original = windows(latents, pixels, 5, 16, np.random.default_rng(7))
     assert given.shape == (5, 4, 16, 16)
     assert torch.allclose(F.avg_pool2d(original, 8), given[:, :3], atol=1e-6)
 

@@ -48,7 +48,7 @@ from .measures import LUMA
 from .model import Decoder, UNet, channels_last, sigmas
 from .run import Run, save, save_arrays
 from .train_unet import LATENT_SCALE, Text, make_latents, predict, trained_encoder
-from .train_vae import LATENT_NOISE, Phase, windows
+from .train_vae import LATENT_NOISE, windows
 
 SAMPLER_STEPS, CFG = 6, 6.0
 WEAKEST, STRONGEST = 0.1, 0.4
@@ -161,12 +161,12 @@ def train(
     exam = encoded(trained_encoder(work), held_out(work))
     pixels = np.load(work / "crops.npy", mmap_mode="r")
     sources = [
-        (torch.from_numpy(np.load(work / f"{file}.npz")["latents"]), Phase(steps, TOP, n, 16, rate))
-        for file, n in (("latents", 5), ("sampled", 3))
+        (torch.from_numpy(np.load(work / f"{file}.npz")["latents"]), count)
+        for file, count in (("latents", 5), ("sampled", 3))
     ]
     random = np.random.default_rng(1000 + run.begin)
     for step in range(run.begin, steps):
-        found = [windows(latents, pixels, some, random) for latents, some in sources]
+        found = [windows(latents, pixels, count, 16, random) for latents, count in sources]
         latents, original = (as_channels_last(torch.cat(part)) for part in zip(*found, strict=True))
         latents = latents + LATENT_NOISE * torch.randn_like(latents)
         loss = loss_of(pyramid(decoder, latents), latents, original)

@@ -54,13 +54,15 @@ class Phase(NamedTuple):
 COARSE = (Phase(700, 0, 16, 32, 1e-3), Phase(500, 1, 8, 32, 8e-4), Phase(300, 2, 8, 16, 6e-4))
 
 
-def windows(latents: Tensor, pixels: np.ndarray, phase: Phase, random: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Windows of crops, chosen at random: their latents (B, 4, side, side) and pixels (B, 3, 8 side, 8 side)."""
+def windows(
+    latents: Tensor, pixels: np.ndarray, count: int, side: int, random: np.random.Generator
+) -> tuple[Tensor, Tensor]:
+    """Windows of crops, chosen at random: their latents (count, 4, side, side), pixels (count, 3, 8 side, 8 side)."""
     given, original = [], []
-    for i in random.integers(0, len(latents), phase.windows):
-        y, x = random.integers(0, latents.shape[-1] - phase.side + 1, 2)
-        given.append(latents[i, :, y : y + phase.side, x : x + phase.side])
-        original.append(pixels[i, 8 * y : 8 * (y + phase.side), 8 * x : 8 * (x + phase.side)])
+    for i in random.integers(0, len(latents), count):
+        y, x = random.integers(0, latents.shape[-1] - side + 1, 2)
+        given.append(latents[i, :, y : y + side, x : x + side])
+        original.append(pixels[i, 8 * y : 8 * (y + side), 8 * x : 8 * (x + side)])
     picture = torch.from_numpy(np.stack(original)).permute(0, 3, 1, 2).float() / 255
     return as_channels_last(torch.stack(given).float()), as_channels_last(picture)
 
@@ -79,7 +81,7 @@ def train_coarse(encoder: Encoder, decoder: Decoder, work: Path, count: int) -> 
     for phase in COARSE:
         begin = time.time()
         for at in range(phase.steps):
-            given, original = windows(every, pixels, phase, random)
+            given, original = windows(every, pixels, phase.windows, phase.side, random)
             pictures = pyramid(decoder, given + LATENT_NOISE * torch.randn_like(given), phase.level)
             loss, _ = likeness_of_all(pictures, original)
             decoder.zero_grad()

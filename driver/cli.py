@@ -37,7 +37,7 @@ _JSON_KEYS = """--json prints one object for each image, in a line of its own:
   vae_hash, clip_skip, width, height, family, sharpen
                 null where the image does not tell
   loras         in order: objects of name, strength_model, strength_clip, hash
-  hires         an object with those of steps, denoise, tile, scale, upscaler that the image tells
+  hires         an object with those of steps, denoise, tile, scale, upscaler, keep that the image tells
   fields        where each value was found, by key
   warnings      a list of texts
   carried       what else the image carries"""

@@ -40,6 +40,7 @@ class Command:
     prompt: str | None = None
     model: str | None = None
     missing_lora: str | None = None
+    keep: str | None = None
     warnings: tuple[str, ...] = ()
 
 
@@ -88,9 +89,10 @@ def parse_value(parameter: Parameter, text: str) -> tuple[Any, str | None]:
         # The only way to ask for an empty text, as an empty value is taken for a forgotten one.
         return ("" if text in ('""', "''") else text), None
     if parameter.kind == "choice":
-        if text.lower() not in parameter.choices:
+        choice = parameter.spellings.get(text.lower(), text.lower())
+        if choice not in parameter.choices:
             raise CommandError(f"--{parameter.name} {_quote(text)} is not accepted: it takes {parameter.accepts}.")
-        return text.lower(), None
+        return choice, None
 
     pattern = _INT if parameter.kind == "int" else _FLOAT
     if not pattern.fullmatch(text):

@@ -35,6 +35,8 @@ class HiRes:
     """Enlargement over the first pass."""
     upscaler: str | None = None
     """File name of the upscale model."""
+    keep: str | None = None
+    """What of the enlarged picture was laid on the result: ``detail``, ``colours``, ``both`` or ``nothing``."""
 
 
 @dataclass(frozen=True)

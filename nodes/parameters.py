@@ -5,7 +5,8 @@ The command parser, the nodes, the driver's ``--help`` and the documentation all
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from .values import MAX_SEED
@@ -45,6 +46,8 @@ class Parameter:
     minimum: float | None = None
     maximum: float | None = None
     choices: tuple[str, ...] = ()
+    spellings: Mapping[str, str] = field(default_factory=dict)
+    """Other spellings of the choices."""
     advised: tuple[float, float] | None = None
     """Outside this range the value is accepted with ``advice`` as a warning."""
     advice: str = ""
@@ -57,7 +60,7 @@ class Parameter:
         if self.kind == "text":
             return "text up to the next --parameter"
         if self.kind == "choice":
-            return " or ".join(self.choices)
+            return f"{', '.join(self.choices[:-1])} or {self.choices[-1]}"
         number = "a whole number" if self.kind == "int" else "a number"
         high = "2^64-1" if self.maximum == MAX_SEED else f"{self.maximum:g}"
         return f"{number} from {self.minimum:g} to {high}"
@@ -65,6 +68,8 @@ class Parameter:
 
 POWER = 0.3
 SHARPEN = 0.3
+KEEP = ("auto", "detail", "colours", "both", "nothing")
+"""What of the enlarged picture the HiRes pass keeps: see :mod:`.keep`."""
 
 PARAMETERS: tuple[Parameter, ...] = (
     Parameter("neg", "text", "negative prompt", "negative", aliases=("negative_prompt",)),
@@ -89,6 +94,12 @@ PARAMETERS: tuple[Parameter, ...] = (
     Parameter(
         "missing_lora", "choice", "what to do when a LoRA of the image is not installed", "missing_lora",
         default="what the Load Models node says (error)", choices=("error", "skip"), original=False,
+    ),
+    Parameter(
+        "keep", "choice", "what of the enlarged picture is laid on the result: the detail that the VAE loses, the "
+        "colours of areas, both or nothing", "keep",
+        default="what the HiRes Result node says (auto: detail with the built-in checkpoint, else nothing)",
+        choices=KEEP, spellings={"colors": "colours", "details": "detail", "none": "nothing"}, original=False,
     ),
 )  # fmt: skip
 

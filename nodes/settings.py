@@ -36,6 +36,8 @@ class Settings:
     sharpen: float
     missing_lora: str | None
     """``error`` or ``skip`` where the command says so."""
+    keep: str | None
+    """One of :data:`.parameters.KEEP` where the command says so."""
     generation: Generation
     """The generation as it will be used, with the warnings so far."""
 
@@ -107,6 +109,7 @@ def settings_for(
         denoise=denoise,
         sharpen=sharpen,
         missing_lora=command.missing_lora,
+        keep=command.keep,
         generation=generation,
     )
     used = replace(

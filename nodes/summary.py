@@ -71,6 +71,8 @@ def of_result(generation: Generation) -> Summary:
         rows += _sampling(generation, generation.hires.steps)
     if generation.sharpen is not None:
         rows.append(Row("Sharpen", f"{generation.sharpen:g}"))
+    if generation.hires.keep and generation.hires.keep != "nothing":
+        rows.append(Row("Kept of the enlarged image", generation.hires.keep))
     if generation.hires.upscaler:
         rows.append(Row("Upscaler", generation.hires.upscaler))
     return Summary(heading, tuple(rows), generation.warnings)

@@ -66,6 +66,10 @@ def _family(value: Any) -> str | None:
 _FAMILIES = {"sd15": "sd15", "sd1.5": "sd15", "sd1": "sd15", "sdxl": "sdxl", "xl": "sdxl", "flux": "flux", "sd3": "sd3"}
 
 
+def _keep(value: Any) -> str | None:
+    return value if value in ("detail", "colours", "both", "nothing") else None
+
+
 def _whole(low: int, high: int) -> Callable[[Any], int | None]:
     def check(value: Any) -> int | None:
         number = to_integer(value)
@@ -107,6 +111,7 @@ CHECKS: dict[str, Callable[[Any], Any]] = {
     "hires.tile": _whole(64, 16_384),
     "hires.scale": _real(0.05, 64),
     "hires.upscaler": to_name,
+    "hires.keep": _keep,
 }
 STRENGTH = _real(-100, 100)
 """Of a LoRA, on the model or on the text encoder."""

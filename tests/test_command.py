@@ -32,6 +32,9 @@ from distillery.nodes.parameters import PARAMETERS
         ("--sharpen 1 --power 1e-1", {"sharpen": 1.0, "power": 0.1}),
         ("--prompt a red cat --model dream\\v8.safetensors", {"prompt": "a red cat", "model": "dream\\v8.safetensors"}),
         ("--missing_lora SKIP", {"missing_lora": "skip"}),
+        ("--keep Both", {"keep": "both"}),
+        ("--keep colors --power .4", {"keep": "colours", "power": 0.4}),
+        ("--keep none", {"keep": "nothing"}),
     ],
 )
 def test_accepted(text, expected):
@@ -65,6 +68,7 @@ def test_accepted(text, expected):
         ("make it big", ["make it big", "--name value"]),
         ("-power 0.3", ["-power", "two dashes"]),
         ("--missing_lora maybe", ["--missing_lora", "error or skip"]),
+        ("--keep all", ["--keep", '"all"', "auto, detail, colours, both or nothing"]),
     ],
 )
 def test_refused_with_what_was_given_and_what_is_accepted(text, words):

@@ -83,13 +83,15 @@ NOTE = """\
 - `--prompt a cat` prompt
 - `--model name` checkpoint
 - `--seed 7` and `--cfg 6`
+- `--keep detail` fine detail that the VAE loses
 
 3. **Run**. Compare at the right; drag the saved picture in here to upscale it again.
 
 An image without data needs `--prompt` and `--model`, or `--power 0`."""
 
 IMAGE, COMMAND, ULTRASHARP, UPSCALE, MODELS, TILES, POSITIVE, NEGATIVE = 1, 2, 3, 4, 5, 6, 7, 8
-PAD, ENCODE, SAMPLER, DECODE, RESULT, SHARPEN, SAVE, COMPARE, HELP = 9, 10, 11, 12, 13, 14, 15, 16, 17
+PAD, ENCODE, SAMPLER, DECODE, RESULT, SHARPEN, SAVE, COMPARE, HELP, COPY = 9, 10, 11, 12, 13, 14, 15, 16, 17, 18
+COPY_TITLE = "VAE Decode (copy, to keep detail)"
 
 SHARED_NODES = (
     Node(IMAGE, "DistilleryLoadImage", "Load Image + Recall", (0, 0), (310, 1340), {"image": ""}, USER),
@@ -146,14 +148,19 @@ UPSCALE_2X = Workflow(
         }),
         Node(
             DECODE, "VAEDecode", "VAE Decode", (1890, 980), (230, 50),
-            {"samples": Link(SAMPLER, "LATENT"), "vae": Link(TILES, "vae", ((1300, 620), (1860, 620)))},
+            {"samples": Link(SAMPLER, "LATENT"), "vae": Link(TILES, "vae", ((1300, 620), (1850, 620)))},
         ),
-        Node(RESULT, "DistilleryHiResResult", "HiRes Result", (2180, 640), (230, 120), {
+        Node(
+            COPY, "VAEDecode", COPY_TITLE, (1870, 300), (250, 50),
+            {"samples": Link(ENCODE, "LATENT"), "vae": Link(TILES, "vae", ((1300, 620), (1850, 620)))},
+        ),
+        Node(RESULT, "DistilleryHiResResult", "HiRes Result", (2180, 640), (230, 140), {
             "upscaled": Link(UPSCALE, "image", ((1265, -5), (2140, -5))),
             "settings": Link(COMMAND, "settings", ((650, 412), (2150, 412))),
             "regenerated": Link(DECODE, "IMAGE"),
             "loaded": Link(MODELS, "generation", ((985, 735), (2150, 735))),
-            "keep_colours": False,
+            "copy": Link(COPY, "IMAGE", ((2162, 314),)),
+            "keep": "auto",
         }),
         Node(SHARPEN, "DistillerySharpen", "Sharpen (Distillery)", (2460, 640), (225, 60), {
             "image": Link(RESULT, "image"), "alpha": Link(COMMAND, "sharpen", ((690, 1300), (2430, 1300))),
@@ -233,12 +240,13 @@ def _branch(number: int, power: float) -> tuple[Node, ...]:
         Node(decode, "VAEDecode", "VAE Decode", (2340, top), (230, 50), {
             "samples": Link(sampler, "LATENT"), "vae": across(TILES, "vae", (1270, 620), 3, 0, 2310),
         }),
-        Node(result, "DistilleryHiResResult", "HiRes Result", (2340, y + 200), (230, 120), {
+        Node(result, "DistilleryHiResResult", "HiRes Result", (2340, y + 200), (230, 140), {
             "upscaled": across(UPSCALE, "image", (1265, -5), 2, -12, 2320),
             "settings": Link(first, "settings", ((2290, top + 330),)),
             "regenerated": Link(decode, "IMAGE", ((2595, y + 163), (2315, y + 163))),
             "loaded": across(MODELS, "generation", (985, 735), 4, 12, 2300),
-            "keep_colours": False,
+            "copy": across(COPY, "IMAGE", (1565, 474), 16, 36, 2330),
+            "keep": "auto",
         }),
         Node(sharpen, "DistillerySharpen", "Sharpen (Distillery)", (2340, y + 415), (230, 60), {
             "image": Link(result, "image", ((2595, y + 368), (2315, y + 368))),
@@ -255,11 +263,22 @@ def _branch(number: int, power: float) -> tuple[Node, ...]:
 
 COMPARE_POWER = Workflow(
     "compare_power",
-    (*SHARED_NODES, *(node for number, power in enumerate(POWERS) for node in _branch(number, power))),
+    (
+        *SHARED_NODES,
+        Node(
+            COPY,
+            "VAEDecode",
+            COPY_TITLE,
+            (1290, 460),
+            (250, 50),
+            {"samples": Link(ENCODE, "LATENT", ((1560, 314), (1280, 420))), "vae": Link(TILES, "vae")},
+        ),
+        *(node for number, power in enumerate(POWERS) for node in _branch(number, power)),
+    ),
     (Note(HELP, "How to use this", (350, 270), (280, 630), POWER_NOTE),),
     (
         *SHARED_GROUPS,
-        Group("4  Encode once", (1275, 40, 280, 340), PURPLE),
+        Group("4  Encode once", (1275, 40, 280, 490), PURPLE),
         *(
             Group(f"5{letter}  HiRes pass and result", (1720, number * 560 + 36 - 20, 1385, 505), PURPLE)
             for number, letter in zip(range(len(POWERS)), "abc", strict=True)

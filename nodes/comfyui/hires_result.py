@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 from comfy_api.latest import io
 
-from ..colour import keep_colours as with_colours_of
+from ..colour import keep_colours
+from ..detail import keep_detail
+from ..errors import DistilleryError
 from ..generation import Generation
+from ..keep import AUTO, keep_for
+from ..parameters import KEEP
 from ..settings import Settings
 from .types import CATEGORY, GenerationLink, SettingsLink
+
+NOT_CONNECTED: Any = object()
+"""ComfyUI passes None for a lazy input that is not yet computed, and nothing for one without a link."""
 
 
 class HiResResult(io.ComfyNode):
@@ -22,20 +30,30 @@ class HiResResult(io.ComfyNode):
             node_id="DistilleryHiResResult",
             display_name="HiRes Result",
             category=CATEGORY,
-            description="Takes the padding off the regenerated image. With a denoise of 0 it passes the upscaled "
-            "image on, and nothing of the HiRes pass is run: no checkpoint is loaded.",
+            description="Takes the padding off the regenerated image, and lays on it what is to be kept of the upscaled "
+            "one. With a denoise of 0 it passes the upscaled image on, and nothing of the HiRes pass is run: no "
+            "checkpoint is loaded.",
             inputs=[
                 io.Image.Input("upscaled", tooltip="The image from Upscale 2x; gives the exact size."),
                 SettingsLink.Input("settings", tooltip="From Upscale Parameters; a denoise of 0 skips the HiRes pass."),
                 io.Image.Input("regenerated", lazy=True, tooltip="The image from VAE Decode."),
                 GenerationLink.Input("loaded", lazy=True, tooltip="The generation from Load Models."),
-                io.Boolean.Input(
-                    "keep_colours",
-                    default=False,
+                io.Image.Input(
+                    "copy",
+                    lazy=True,
                     optional=True,
-                    advanced=True,
-                    tooltip="Colours and brightness of areas from the upscaled image, detail from the regenerated one. "
-                    "For models that shift colours; undoes changes of colour that the prompt asks for.",
+                    tooltip="The upscaled image after VAE Encode and VAE Decode, without the sampler between them. "
+                    "Computed only where detail is kept.",
+                ),
+                io.Combo.Input(
+                    "keep",
+                    options=list(KEEP),
+                    default=AUTO,
+                    optional=True,
+                    tooltip="What of the upscaled image is laid on the result. detail: the fine detail that the VAE "
+                    "loses, where the pass did not change the image. colours: the colours of areas, for models that "
+                    "shift them; undoes changes of colour that the prompt asks for. auto: detail with the built-in "
+                    "checkpoint, else nothing. --keep in the command overrides it.",
                 ),
             ],
             outputs=[io.Image.Output("image"), GenerationLink.Output("generation")],
@@ -43,11 +61,22 @@ class HiResResult(io.ComfyNode):
 
     @classmethod
     def check_lazy_status(
-        cls, upscaled=None, settings: Settings | None = None, regenerated=None, loaded=None, keep_colours=False
+        cls,
+        upscaled: Any = None,
+        settings: Settings | None = None,
+        regenerated: Any = None,
+        loaded: Generation | None = None,
+        copy: Any = NOT_CONNECTED,
+        keep: str | bool = AUTO,
     ) -> list[str]:
         if settings is None or not settings.denoise:
             return []
-        return [name for name, value in (("regenerated", regenerated), ("loaded", loaded)) if value is None]
+        needed = {"regenerated": regenerated, "loaded": loaded}
+        # Which checkpoint was loaded decides what auto keeps.
+        wanted = loaded is not None and keep_for(_choice(settings, keep), loaded.checkpoint).detail
+        if wanted and copy is not NOT_CONNECTED:
+            needed["copy"] = copy
+        return [name for name, value in needed.items() if value is None]
 
     @classmethod
     def execute(
@@ -56,24 +85,53 @@ class HiResResult(io.ComfyNode):
         settings: Settings,
         regenerated: torch.Tensor | None = None,
         loaded: Generation | None = None,
-        keep_colours: bool = False,
+        copy: torch.Tensor | None = None,
+        keep: str | bool = AUTO,
     ) -> io.NodeOutput:
         if not settings.denoise or regenerated is None or loaded is None:
             return io.NodeOutput(upscaled, settings.generation)
         height, width = upscaled.shape[1:3]
         image = regenerated[:, :height, :width, :3]
-        if keep_colours:
-            image = with_colours_of(image, upscaled)
-        return io.NodeOutput(image, _as_used(loaded, settings.generation))
+        choice = _choice(settings, keep)
+        kept = keep_for(choice, loaded.checkpoint)
+        if kept.detail and copy is None and choice == AUTO:  # a workflow from before there was that input
+            kept = replace(kept, detail=False)
+        if kept.detail:
+            if copy is None:
+                raise DistilleryError(
+                    f"keep {choice} needs the input copy of HiRes Result, which has no link. Link it with a VAE Decode "
+                    "of the latent from VAE Encode (the one that the sampler is given), or choose keep: colours or nothing."
+                )
+            image = keep_detail(image, copy[:, :height, :width], upscaled)
+        if kept.colours:
+            image = keep_colours(image, upscaled)
+        return io.NodeOutput(image, _as_used(loaded, settings, kept.name))
+
+    @classmethod
+    def validate_inputs(cls, keep: str | bool = AUTO) -> bool | str:
+        # Saved workflows from before have the switch keep_colours in this place.
+        if isinstance(keep, bool) or keep in KEEP:
+            return True
+        return f"keep takes {', '.join(KEEP)}, not {keep!r}"
 
 
 MODELS = ("checkpoint", "checkpoint_hash", "vae", "vae_hash", "loras", "clip_skip")
 
 
-def _as_used(loaded: Generation, settings: Generation) -> Generation:
+def _choice(settings: Settings, keep: str | bool) -> str:
+    """The command's choice, else the node's."""
+    if isinstance(keep, bool):
+        keep = "colours" if keep else AUTO
+    return settings.keep or keep
+
+
+def _as_used(loaded: Generation, settings: Settings, kept: str) -> Generation:
     """The models as they were loaded, all else as it was set: several results can share one Load Models."""
+    used = settings.generation
     models = {name: getattr(loaded, name) for name in MODELS}
-    places = {**settings.fields, **{k: v for k, v in loaded.fields.items() if k in MODELS}}
+    places = {**used.fields, **{k: v for k, v in loaded.fields.items() if k in MODELS}}
+    places["hires.keep"] = "default" if settings.keep in (None, AUTO) else "command"
     # What Load Models was given may have been set with another power.
     about_models = (w for w in loaded.warnings if not w.startswith("--power "))
-    return replace(settings, **models, fields=places).warn(*about_models)
+    hires = replace(used.hires, keep=kept)
+    return replace(used, **models, hires=hires, fields=places).warn(*about_models)

@@ -10,7 +10,7 @@ from ..generation import Generation, Lora
 FIELDS = (
     "origin", "positive", "negative", "seed", "cfg", "steps", "sampler", "scheduler", "denoise", "guidance", "checkpoint",
     "checkpoint_hash", "vae", "vae_hash", "loras", "clip_skip", "width", "height", "hires.steps", "hires.denoise", "hires.tile", "hires.scale",
-    "hires.upscaler", "family", "sharpen",
+    "hires.upscaler", "hires.keep", "family", "sharpen",
 )  # fmt: skip
 """In the order in which they are shown."""
 

@@ -76,18 +76,22 @@ def fetch(work: Path) -> None:
         subprocess.run(command, check=True)
 
 
-def pictures(packages: Path) -> Iterator[tuple[str, Image.Image]]:
-    """(place, picture) of every usable picture, in the order of their places."""
+def pictures(packages: Path, only: re.Pattern[str] | None = None) -> Iterator[tuple[str, Image.Image]]:
+    """(place, picture) of every usable picture, in the order of their places; only: those whose place matches."""
     left_out = re.compile(LEFT_OUT)
+
+    def wanted(place: str) -> bool:
+        return not left_out.search("/" + place) and (only is None or bool(only.search(place)))
+
     for path in sorted(packages.rglob("*")):
         place = path.relative_to(packages).as_posix()
         if path.suffix == ".rcc" and path.stat().st_size > 200_000:
             for i, data in enumerate(_webp_inside(path.read_bytes())):
-                if not left_out.search(f"{place}!{i}") and (picture := _open(io.BytesIO(data))):
+                if wanted(f"{place}!{i}") and (picture := _open(io.BytesIO(data))):
                     yield f"{place}!{i}", picture
         elif path.suffix.lower() not in PICTURES or path.stat().st_size <= 40_000 or _has_larger(path):
             continue
-        elif not left_out.search("/" + place) and (picture := _open(path)):
+        elif wanted(place) and (picture := _open(path)):
             yield place, picture
 
 
@@ -154,6 +158,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("work", type=Path, help="folder for packages and prepared pictures (about 5 GB)")
     parser.add_argument("--upscaler", type=Path, help="a 4x ESRGAN model for the enlarged crops; none: left out")
+    parser.add_argument(
+        "--held-out", action="store_true", help="make held_out/ alone, which benchmarks/detail.py reads"
+    )
     parser.add_argument("--textures", type=int, default=160, help="of supertuxkart-data at most (default 160)")
     arguments = parser.parse_args()
     work: Path = arguments.work
@@ -161,7 +168,7 @@ def main() -> None:
     chooser = random.Random(0)
     held_out = re.compile("|".join(HELD_OUT))
     (work / "held_out").mkdir(exist_ok=True)
-    found = list(pictures(work / "packages"))
+    found = list(pictures(work / "packages", held_out if arguments.held_out else None))
     textures = [i for i, (place, _) in enumerate(found) if "supertuxkart" in place and not held_out.search(place)]
     skipped = set(chooser.sample(textures, max(0, len(textures) - arguments.textures)))
     index: list[dict[str, object]] = []

@@ -21,6 +21,8 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
+from distillery.nodes.detail import keep_detail
+
 from . import measures
 from .captions import words
 from .crops import middle
@@ -115,18 +117,16 @@ def main() -> None:
     out.mkdir(exist_ok=True)
     start_comfyui(arguments.comfyui)
     chosen = pictures(arguments.work / "held_out", arguments.shared, arguments.count)
-    enlarged = [_enlarged(name, picture, arguments.work, arguments.upscaler) for name, picture in chosen]
+    ups = [enlarged(name, picture, arguments.work, arguments.upscaler) for name, picture in chosen]
     powers = [float(power) for power in arguments.powers.split(",")]
     results: dict[str, Any] = {}
-    sheet: list[list[tuple[str, np.ndarray]]] = [
-        [(name[:24], up)] for (name, _), up in zip(chosen, enlarged, strict=True)
-    ]
+    sheet: list[list[tuple[str, np.ndarray]]] = [[(name[:24], up)] for (name, _), up in zip(chosen, ups, strict=True)]
     with torch.inference_mode():
         for entry in arguments.checkpoint:
             label, _, file = entry.partition("=")
             model = Model(Path(file))
             rows = []
-            for i, ((name, original), up) in enumerate(zip(chosen, enlarged, strict=True)):
+            for i, ((name, original), up) in enumerate(zip(chosen, ups, strict=True)):
                 first = original / 255.0
                 row: dict[str, Any] = {"picture": name, "original": compare(model.decode(model.encode(first)), first)}
                 latent = model.encode(up)
@@ -139,7 +139,9 @@ def main() -> None:
                     begin = time.time()
                     result = model.decode(model.hires(latent, caption, "", power))
                     row[f"{power:g}"] = {**compare(result, up), "seconds": time.time() - begin}
-                    sheet[i].append((f"{label}: {power:g}", result))
+                    kept = keep_detail(*(torch.from_numpy(p)[None] for p in (result, decoded, up)))[0].numpy()
+                    row[f"{power:g}, keep detail"] = compare(kept, up)
+                    sheet[i] += [(f"{label}: {power:g}", result), (f"{label}: {power:g}, keep detail", kept)]
                 if i < arguments.words and not arguments.vae_only:
                     base = measures.saturation(
                         result if len(powers) == 1 else model.decode(model.hires(latent, caption, "", powers[0]))
@@ -159,7 +161,7 @@ def main() -> None:
     _contact_sheet(sheet).save(out / "contact_sheet.jpg", quality=88)
 
 
-def _enlarged(name: str, picture: np.ndarray, work: Path, upscaler: Path) -> np.ndarray:
+def enlarged(name: str, picture: np.ndarray, work: Path, upscaler: Path) -> np.ndarray:
     """The picture at half its size and enlarged again, (512, 512, 3), 0 … 1; kept on disk."""
     from .data import enlarge
 
@@ -186,8 +188,7 @@ def _table(results: dict[str, Any], powers: list[float]) -> str:
     line("autoencoder on originals, high-frequency energy", "original", "detail")
     line("autoencoder on enlarged pictures, PSNR in dB", "enlarged", "psnr")
     line("autoencoder on enlarged pictures, high-frequency energy", "enlarged", "detail")
-    for power in powers:
-        key = f"{power:g}"
+    for key in (f"{power:g}{kept}" for power in powers for kept in ("", ", keep detail")):
         line(f"power {key}, PSNR to the enlarged picture in dB", key, "psnr")
         line(f"power {key}, colour shift in Delta E", key, "delta_e")
         line(f"power {key}, high-frequency energy of the enlarged picture's", key, "detail")

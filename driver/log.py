@@ -42,13 +42,16 @@ def _cleaned(value: Any) -> Any:
 
 
 @contextlib.contextmanager
-def job_log(source: str) -> Iterator[str]:
-    """Have what this thread logs carry a job's id and its source: a new one, or that of the job it is part of. How it failed is logged."""
+def job_log(source: str, job_id: str | None = None) -> Iterator[str]:
+    """Have what this thread logs carry a job's id and source; inside another job, that one's. A failure is logged.
+
+    job_id: None makes a new one.
+    """
     known = _job.get()
     if known is not None:
         yield known[0]
         return
-    job = uuid.uuid4().hex[:12]
+    job = job_id or uuid.uuid4().hex
     token = _job.set((job, without_secrets(source)))
     try:
         yield job

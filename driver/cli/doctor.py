@@ -147,7 +147,7 @@ def check_pack(comfyui: Path | None) -> Check:
         running = server.status(name)
         if running is not None and running.answers:
             try:
-                if server.pack_present(running.url):
+                if probe.pack_present(running.url):
                     return Check("node pack", "ok", f"loaded by the server at {running.url}")
             except (requests.RequestException, ValueError):
                 continue

@@ -52,7 +52,7 @@ def _name(options: argparse.Namespace) -> str:
 
 
 def _start(options: argparse.Namespace) -> int:
-    from ..upscaler import prepare_models
+    from ..setup.models import prepare_models
 
     def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)

@@ -16,13 +16,14 @@ from rich.table import Table
 
 from ...nodes.command import CommandError, format_command, parse_command, parse_value
 from ...nodes.errors import DistilleryError
-from ...nodes.generation import Generation, to_dict
+from ...nodes.generation import Generation
 from ...nodes.parameters import BY_NAME, PARAMETERS
 from .terminal import DONE, INTERRUPTED, MISSING, code_of_all, exit_code, expanded, shown
 
 if TYPE_CHECKING:
+    from ..jobs.job import Item, Result
     from ..jobs.manifest import Manifest
-    from ..upscaler import Item, Result, Upscaler
+    from ..upscaler import Upscaler
 
 _POWER = BY_NAME["power"]
 JOB_OPTIONS = (
@@ -192,7 +193,7 @@ def _upscale_one(
     upscaler: Upscaler, options: argparse.Namespace, command: str, parameters: dict[str, Any], manifest: Manifest | None
 ) -> int:
     from ..errors import JobCancelled
-    from ..upscaler import Item
+    from ..jobs.job import Item
     from .progress import TerminalProgress
 
     screen = Console(stderr=True, soft_wrap=True)
@@ -225,7 +226,7 @@ def _upscale_many(
     upscaler: Upscaler, options: argparse.Namespace, command: str, parameters: dict[str, Any], manifest: Manifest | None
 ) -> int:
     from ..errors import JobCancelled, NotStarted
-    from ..upscaler import Item
+    from ..jobs.job import Item
     from .progress import TerminalProgress
 
     screen = Console(stderr=True, soft_wrap=True)
@@ -288,34 +289,14 @@ def _show(options: argparse.Namespace, source: str, result: Result) -> None:
 
 def as_json(source: str, result: Result) -> dict[str, Any]:
     """A result as ``upscale --json`` prints it."""
-    data: dict[str, Any] = {
-        "source": source.split("?")[0],
-        "path": str(result.path),
-        "width": result.width,
-        "height": result.height,
-        "generation": to_dict(result.generation, carried=False),
-        "recalled": to_dict(result.recalled, carried=False),
-        "warnings": list(result.warnings),
-        "seconds": {k: round(v, 3) for k, v in result.seconds.items()},
-        "total": round(result.total, 3),
-        "cached": list(result.cached),
-        "server": result.server,
-        "prompt_id": result.prompt_id,
-    }
-    if result.existed:
-        data["skipped"] = True
-    if result.choice is not None:
-        data["power"] = result.choice.as_json()
-    if result.compared is not None:
-        data["compare"] = str(result.compared)
-    return data
+    return {"source": source.split("?")[0], **result.as_dict()}
 
 
 def show_result(result: Result) -> None:
     """Where the result is, what was recalled, warnings, seconds."""
     console = Console(soft_wrap=True)
     console.print(f"[bold]{shown(str(result.path))}[/bold]  {result.width}x{result.height}", highlight=False)
-    if result.existed:
+    if result.skipped:
         console.print("[dim]is there already, made from the same picture with the same parameters[/dim]")
         return
     if result.compared is not None:
@@ -360,11 +341,11 @@ def values(name: str, given: list[str] | None) -> list[Any]:
 
 def run_sweep(options: argparse.Namespace) -> int:
     """``distillery sweep``."""
-    from ..cancel import CancelToken
     from ..jobs.drift import POWERS
+    from ..jobs.job import Item, Result
     from ..jobs.manifest import Manifest
-    from ..jobs.sweep import sweep, variants
-    from ..upscaler import Item, Options, Result, Upscaler
+    from ..jobs.sweep import variants
+    from ..upscaler import Upscaler
     from .progress import TerminalProgress
 
     given = _given(options)
@@ -392,10 +373,10 @@ def run_sweep(options: argparse.Namespace) -> int:
     ):
         progress = None if options.json else stack.enter_context(TerminalProgress(screen, "", pictures))
         try:
-            made = sweep(
-                upscaler, options.source, rows, command, Path(options.out),
+            made = upscaler.sweep(
+                options.source, rows, command,
                 lambda variant, event: progress.show(f"{name} {variant}", event) if progress is not None else None,
-                Options(CancelToken(), preview=pictures is not None), on_done,
+                preview=pictures is not None, on_done=on_done,
             )  # fmt: skip
         except DistilleryError as error:
             report_error(options, screen, options.source, error)
@@ -411,10 +392,9 @@ def run_sweep(options: argparse.Namespace) -> int:
             "power": made.choice.as_json(),
             "results": [
                 {
-                    "power": variant.power, "cfg": result.generation.cfg, "seed": result.generation.seed,
-                    "path": str(result.path), "structure": round(made.drifts[variant].structure, 4),
-                    "novelty": round(made.drifts[variant].novelty, 4), "warnings": list(result.warnings),
-                    "cached": list(result.cached), "total": round(result.total, 3),
+                    **result.as_dict(), "power": variant.power, "cfg": result.generation.cfg,
+                    "seed": result.generation.seed, "structure": round(made.drifts[variant].structure, 4),
+                    "novelty": round(made.drifts[variant].novelty, 4),
                 }
                 for variant, result in made.results.items()
             ],

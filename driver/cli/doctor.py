@@ -25,9 +25,8 @@ from ...nodes.model_files.upscalers import REALESRGAN, ULTRASHARP
 from ...nodes.parameters import MINI_NAME
 from .. import paths
 from ..errors import ServerError
-from ..server import managed as server
-from ..setup import comfyui as comfyui_source
-from ..setup import launcher as bootstrap
+from ..server import managed, probe
+from ..setup import comfyui, launcher
 
 State = Literal["ok", "note", "later", "missing"]
 """``note``: nothing is needed, but it may matter; ``later``: comes by itself on first use."""
@@ -59,17 +58,17 @@ def diagnose() -> Iterator[Check]:
     yield from check_servers()
     yield from check_leftovers(home, paths.checkout())
     yield check_torch()
-    source = check_comfyui(comfyui_source.comfyui_dir(), offline())
+    source = check_comfyui(comfyui.comfyui_dir(), offline())
     yield source
-    yield check_pack(comfyui_source.comfyui_dir() if source.state == "ok" else None)
+    yield check_pack(comfyui.comfyui_dir() if source.state == "ok" else None)
 
 
 def check_python(version: tuple[int, ...]) -> Check:
     """Whether this Python is one that the pins are made for."""
     found = f"{'.'.join(map(str, version))} ({sys.executable})"
     try:
-        bootstrap.check_python(version)
-    except bootstrap.SetupError as error:
+        launcher.check_python(version)
+    except launcher.SetupError as error:
         return Check("Python", "missing", found, str(error))
     return Check("Python", "ok", found)
 
@@ -78,8 +77,8 @@ def check_environment(root: Path, prefix: Path) -> Check:
     """Whether this runs in the environment of the launcher, and whether that is complete."""
     if not (root / "requirements.lock").is_file():
         return Check("environment", "note", f"{prefix}: installed as a package, without the launcher")
-    directory = bootstrap.environment_dir(root)
-    if not bootstrap.is_complete(directory):
+    directory = launcher.environment_dir(root)
+    if not launcher.is_complete(directory):
         return Check("environment", "missing", f"{directory} is not complete", "Run: ./distillery doctor")
     if not prefix.exists() or not os.path.samefile(prefix, directory):
         return Check(
@@ -126,7 +125,7 @@ def check_torch() -> Check:
 
 def check_comfyui(directory: Path, no_downloads: bool) -> Check:
     """Whether ComfyUI is unpacked."""
-    name = f"ComfyUI {comfyui_source.VERSION}"
+    name = f"ComfyUI {comfyui.VERSION}"
     if (directory / "main.py").is_file():
         return Check(name, "ok", str(directory))
     if directory.exists():
@@ -141,19 +140,19 @@ def check_comfyui(directory: Path, no_downloads: bool) -> Check:
     )
 
 
-def check_pack(comfyui: Path | None) -> Check:
+def check_pack(directory: Path | None) -> Check:
     """Whether ComfyUI can load this pack's nodes; a running server is asked, else they are imported."""
-    for name in server.instances():
-        running = server.status(name)
+    for name in managed.instances():
+        running = managed.status(name)
         if running is not None and running.answers:
             try:
                 if probe.pack_present(running.url):
                     return Check("node pack", "ok", f"loaded by the server at {running.url}")
             except (requests.RequestException, ValueError):
                 continue
-    if comfyui is None:
+    if directory is None:
         return Check("node pack", "note", "not checked: that takes ComfyUI")
-    answer = _run_python(_PACK_PROBE, str(comfyui), str(paths.checkout()))
+    answer = _run_python(_PACK_PROBE, str(directory), str(paths.checkout()))
     if answer.returncode:
         todo = "Restore this checkout (git status tells what was changed), or report it."
         return Check("node pack", "missing", f"does not load: {_last_line(answer.stderr)}", todo)
@@ -205,8 +204,8 @@ def check_models(models: Path, no_downloads: bool) -> Iterator[Check]:
 
 def check_servers() -> Iterator[Check]:
     """The managed servers that run."""
-    for name in server.instances():
-        found = server.status(name)
+    for name in managed.instances():
+        found = managed.status(name)
         if found is None:
             continue
         text = f"{name}: {found.url} (pid {found.pid}, {found.memory / 2**30:.1f} GiB of memory)"
@@ -221,9 +220,9 @@ def check_leftovers(home: Path, root: Path) -> Iterator[Check]:
     """Environments and ComfyUIs of other versions of this project: other checkouts may use them."""
     if not home.is_dir():
         return
-    keep = {comfyui_source.comfyui_dir().name}
+    keep = {comfyui.comfyui_dir().name}
     if (root / "requirements.lock").is_file():
-        keep.add(bootstrap.environment_dir(root).name)
+        keep.add(launcher.environment_dir(root).name)
     for pattern, what in (("env-*", "environment"), ("comfyui-*", "ComfyUI")):
         for folder in sorted(home.glob(pattern)):
             if folder.is_dir() and folder.name not in keep:
@@ -286,7 +285,7 @@ def _last_line(text: str) -> str:
 def _remake_environment() -> str:
     if not (paths.checkout() / "requirements.lock").is_file():
         return "Install torch, torchvision and torchaudio."
-    return f"Delete {bootstrap.environment_dir(paths.checkout())} and run: ./distillery doctor"
+    return f"Delete {launcher.environment_dir(paths.checkout())} and run: ./distillery doctor"
 
 
 def _models_in(folder: Path) -> list[str]:

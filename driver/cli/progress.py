@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 
 from ..events import Message, Preview, Stage, Step
 from ..events import Progress as Event
-from . import terminal_image as preview
+from .terminal_image import Protocol, escape_sequence
 
 _QUICK = {"Upscale Parameters", "HiRes Result", "Pad for VAE", "HiRes Tiles"}
 """Stages that take no time and would only flicker."""
@@ -26,7 +26,7 @@ class TerminalProgress:
     Safe for use by several threads.
     """
 
-    def __init__(self, console: Console, label: str = "", pictures: preview.Protocol | None = None) -> None:
+    def __init__(self, console: Console, label: str = "", pictures: Protocol | None = None) -> None:
         self._console = console
         self._label = label
         self._pictures = pictures
@@ -94,10 +94,10 @@ class TerminalProgress:
             return
         self._shown_at = now
         with contextlib.suppress(ValueError):
-            shown = preview.escape_sequence(event.image, self._pictures)
+            sequence = escape_sequence(event.image, self._pictures)
             if self._bar is not None:
                 self._bar.stop()
-            self._console.file.write(shown)
+            self._console.file.write(sequence)
             self._console.file.flush()
             if self._bar is not None:
                 self._bar.start()

@@ -15,7 +15,7 @@ from PIL import Image
 
 from distillery.driver.cancel import CancelToken
 from distillery.driver.cli import terminal_image as preview
-from distillery.driver.cli.upscale import values
+from distillery.driver.cli.sweep import values
 from distillery.driver.errors import JobCancelled, JobError, JobOutOfMemory, NotStarted, ServerError, SourceError
 from distillery.driver.jobs.contact_sheet import Cell, before_after, contact_sheet
 from distillery.driver.jobs.existing import existing

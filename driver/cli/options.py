@@ -1,0 +1,103 @@
+"""Options that several commands share: their definitions, and what is made of them."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from ...nodes.command import parse_value
+from ...nodes.parameters import PARAMETERS
+from .terminal import MISSING
+from .terminal_image import Protocol, protocol
+
+JOB_OPTIONS = (
+    "out", "json", "allow-host", "server", "comfyui", "verbose", "help", "continue-on-error", "skip-existing", "manifest", "log",
+    "preview", "compare",
+)  # fmt: skip
+SOURCE = "image file, - for the standard input, or URL of a Discord attachment"
+
+
+def add_source_options(parser: argparse.ArgumentParser) -> None:
+    """Define what every command that reads images takes."""
+    parser.add_argument(
+        "--allow-host", metavar="HOST", action="append", default=[],
+        help="fetch links of this host too, by its exact name; can be given more than once",
+    )  # fmt: skip
+
+
+def add_parameters(group: Any, more: dict[str, str], **defaults: str) -> None:
+    """Define an option for each parameter. more: added to the help of those; defaults: other ones than the table's."""
+    for parameter in PARAMETERS:
+        group.add_argument(
+            f"--{parameter.name}", dest=f"parameter_{parameter.name}", action="append", nargs="?", const=MISSING,
+            metavar="X" if parameter.kind == "float" else "N" if parameter.kind == "int" else parameter.name.upper(),
+            help=f"{parameter.meaning}; {parameter.accepts}{more.get(parameter.name, '')}; "
+            f"default {defaults.get(parameter.name, parameter.default)}".replace("%", "%%"),
+        )  # fmt: skip
+
+
+def add_output(parser: argparse.ArgumentParser) -> None:
+    """Define where results, previews and the log go."""
+    parser.add_argument("--out", metavar="DIR", default=".", help="folder of the results (default: this one)")
+    parser.add_argument(
+        "--preview", action="store_true",
+        help="show the picture while it is made, where the terminal can (iTerm2's and kitty's protocols)",
+    )  # fmt: skip
+    parser.add_argument("--log", metavar="FILE", help="append what happens as JSON lines, with ids of the jobs")
+
+
+def add_manifest(parser: Any) -> None:
+    """Define ``--manifest``."""
+    parser.add_argument(
+        "--manifest", metavar="FILE", help="append a JSON line for each picture: what was made, and how"
+    )
+
+
+def add_server_options(parser: argparse.ArgumentParser) -> None:
+    """Define which ComfyUI runs the jobs."""
+    group = parser.add_argument_group("server (default: a managed ComfyUI, started when needed)")
+    group.add_argument(
+        "--server", metavar="URL", action="append",
+        help="use this running ComfyUI, such as http://127.0.0.1:8188; repeated: each image goes to the least busy",
+    )  # fmt: skip
+    group.add_argument("--comfyui", metavar="DIR", help="start the ComfyUI in this folder")
+    group.add_argument("--verbose", action="store_true", help="show the log on the terminal")
+
+
+def typed_parameters(options: argparse.Namespace) -> dict[str, list[str] | None]:
+    """Return the parameters as they were typed. Raises CommandError where a value is missing."""
+    given = {p.name: getattr(options, f"parameter_{p.name}") for p in PARAMETERS}
+    for parameter in PARAMETERS:
+        if MISSING in (given[parameter.name] or ()):
+            parse_value(parameter, "")  # raises, with what is accepted
+    return given
+
+
+@contextlib.contextmanager
+def logged_to(file: str | None) -> Iterator[None]:
+    """Append JSON lines to a file meanwhile; None: to none."""
+    if file is None:
+        yield
+        return
+    from ..log import log_to
+
+    handler = log_to(Path(file))
+    package = logging.getLogger(__name__.partition(".")[0])
+    package.setLevel(logging.INFO)
+    package.addHandler(handler)
+    try:
+        yield
+    finally:
+        package.removeHandler(handler)
+        handler.close()
+
+
+def preview_protocol(options: argparse.Namespace, screen: Console) -> Protocol | None:
+    """How previews are shown on the terminal; None where they are not wanted or cannot be."""
+    return protocol(terminal=screen.is_terminal) if options.preview and not options.json else None

@@ -18,25 +18,28 @@ from distillery.driver.cli import terminal_image as preview
 from distillery.driver.cli.sweep import values
 from distillery.driver.errors import JobCancelled, JobError, JobOutOfMemory, NotStarted, ServerError, SourceError
 from distillery.driver.jobs.contact_sheet import Cell, before_after, contact_sheet
-from distillery.driver.jobs.existing import existing
+from distillery.driver.jobs.existing import find_result
+from distillery.driver.jobs.job import Item, Job
 from distillery.driver.jobs.manifest import Manifest, entry
 from distillery.driver.jobs.ordered_map import ordered
 from distillery.driver.jobs.output import publish, safe_name, save_png
+from distillery.driver.jobs.prepare import Task, command_text
 from distillery.driver.jobs.sweep import Variant, variants
 from distillery.driver.log import job_log, log_to, without_secrets
-from distillery.driver.server.client import job_error
-from distillery.driver.server.pool import Member, ServerPool, best
+from distillery.driver.server.job_errors import job_error
+from distillery.driver.server.pool import PooledServer, ServerPool, best
+from distillery.driver.server.servers import GivenServer
 from distillery.driver.sources.clean_image import clean_image
-from distillery.driver.upscaler import Item, Request, command_text
 from distillery.nodes.command import CommandError
 from distillery.nodes.generation import Generation
 
 
-def member(name: str, **state) -> Member:
-    def connect(say):
-        raise ServerError(f"{name} is down.")
+def member(name: str, **state) -> PooledServer:
+    class Down(GivenServer):
+        def connect(self, say):
+            raise ServerError(f"{self.name} is down.")
 
-    made = Member(name, connect)
+    made = PooledServer(Down(name))
     for key, value in state.items():
         setattr(made, key, value)
     return made
@@ -125,11 +128,11 @@ def test_a_failing_server_is_set_aside_for_longer_each_time():
     pool = ServerPool([member("a"), member("b")])
     pauses = []
     for _ in range(8):
-        pool.failed(pool.members[0], ServerError("x"))
-        pauses.append(pool.members[0].retry_at - time.monotonic())
+        pool.mark_failed(pool.servers[0], ServerError("x"))
+        pauses.append(pool.servers[0].retry_at - time.monotonic())
     assert [round(pause) for pause in pauses] == [2, 4, 8, 16, 32, 60, 60, 60]
-    pool.worked(pool.members[0])
-    assert pool.members[0].retry_at == 0
+    pool.mark_healthy(pool.servers[0])
+    assert pool.servers[0].retry_at == 0
 
 
 def test_no_server_at_all_is_an_error_that_names_each():
@@ -147,11 +150,11 @@ def test_a_cancelled_job_does_not_wait_for_a_server():
     threading.Timer(0.1, token.cancel).start()
     with pytest.raises(JobCancelled), pool.slot(0, None, token):
         pass
-    assert pool.members[0].in_flight == 2
+    assert pool.servers[0].in_flight == 2
 
 
 def test_a_job_that_is_about_to_come_is_let_go_first_but_not_for_long():
-    pool = ServerPool([member("a")], depth=1)
+    pool = ServerPool([member("a")], max_in_flight=1)
     order: list[int] = []
 
     def take(rank: int) -> None:
@@ -162,13 +165,13 @@ def test_a_job_that_is_about_to_come_is_let_go_first_but_not_for_long():
         time.sleep(0.2)
         take(0)
 
-    pool.expect(0)
+    pool.announce(0)
     thread = threading.Thread(target=first)
     thread.start()
     take(1)
     thread.join()
     assert order == [0, 1]
-    pool.expect(2)
+    pool.announce(2)
     started = time.monotonic()
     take(3)
     assert time.monotonic() - started < 0.5, "a server that has nothing to do is not kept waiting"
@@ -235,13 +238,13 @@ def test_an_existing_result_is_known_by_picture_and_command_not_by_name(tmp_path
         Image.new("RGB", (64, 64), (colour, 0, 0)).save(path, pnginfo=info)
         return path
 
-    from distillery.driver.server.client import upload_name
+    from distillery.driver.server.api import upload_name
 
     data = picture(tmp_path / "a.png", 1).read_bytes()
     clean = clean_image(data, "a.png", Generation())
 
-    def request(command: str) -> Request:
-        return Request("a.png", "hash", clean, command, None, tmp_path, "a_2x")
+    def request(command: str) -> Task:
+        return Task(Job("0" * 32, "a.png", "hash", command, None, "a_2x", 0.0), clean, tmp_path)
 
     def result(name: str, image: str, command: str) -> None:
         graph = {
@@ -251,15 +254,15 @@ def test_an_existing_result_is_known_by_picture_and_command_not_by_name(tmp_path
         picture(tmp_path / name, 9, prompt=json.dumps(graph))
 
     name = f"{upload_name(*request('').upload)} [temp]"
-    assert existing(request("")) is None
+    assert find_result(request("")) is None
     picture(tmp_path / "a_2x.png", 5)
     (tmp_path / "a_2x_2.png").write_bytes(b"no picture")
     result("a_2x_3.png", "distillery_other.png [temp]", "--power 0.3")
-    assert existing(request("--power 0.3")) is None
+    assert find_result(request("--power 0.3")) is None
     result("a_2x_4.png", name, "—power 0.30")
-    assert existing(request("--power 0.3")) == tmp_path / "a_2x_4.png"
-    assert existing(request("--power 0.2")) is None
-    assert existing(request("--power 0.2"), any_power=True) == tmp_path / "a_2x_4.png"
+    assert find_result(request("--power 0.3")) == tmp_path / "a_2x_4.png"
+    assert find_result(request("--power 0.2")) is None
+    assert find_result(request("--power 0.2"), any_power=True) == tmp_path / "a_2x_4.png"
 
 
 # --- manifest and log --------------------------------------------------------------------------------------------

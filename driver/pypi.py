@@ -64,7 +64,9 @@ def pip_environment(python: Path, command: str) -> dict[str, str]:
     for option, name in given.items():
         if option not in _KEPT_OF_PIP:
             del variables[name]
-    listing = _output([str(python), ISOLATED, "-m", "pip", "config", "list"], variables)
+    # Of pip's options these three could keep even this from telling.
+    readable = {**variables, "PIP_PYTHON": str(python), "PIP_QUIET": "0", "PIP_REQUIRE_VIRTUALENV": "0"}
+    listing = _output([str(python), ISOLATED, "-m", "pip", "config", "list"], readable)
     for option, value in configured(listing.splitlines(), command).items():
         if option in _KEPT_OF_PIP and option not in given:
             variables[f"PIP_{option.upper().replace('-', '_')}"] = value

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-_PIN = re.compile(r"([a-z0-9][a-z0-9._-]*)==([^\s;\\]+)\s*(;.*?)?\\?$")
+_PIN = re.compile(r"([a-z0-9][a-z0-9._-]*)==([^\s;\\]+)\s*(;)?")
 IMPORTED = {
     **{name: name for name in ("torch", "torchvision", "torchaudio", "numpy", "safetensors", "spandrel", "aiohttp")},
     **{name: name for name in ("av", "scipy", "tokenizers", "requests", "urllib3", "rich", "filelock", "psutil")},

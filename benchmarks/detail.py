@@ -55,11 +55,11 @@ WORDS = 4
 
 def sides(regenerated: np.ndarray, copy: np.ndarray, enlarged: np.ndarray) -> dict[str, np.ndarray]:
     """The three results (H, W, 3), 0 to 1."""
-    given = [torch.from_numpy(picture)[None] for picture in (regenerated, copy, enlarged)]
+    after, before, source = (torch.from_numpy(picture)[None] for picture in (regenerated, copy, enlarged))
     return {
         OFF: regenerated,
-        UNWEIGHTED: keep_detail(*given, weighted=False)[0].numpy(),
-        WEIGHTED: keep_detail(*given)[0].numpy(),
+        UNWEIGHTED: keep_detail(after, before, source, weighted=False)[0].numpy(),
+        WEIGHTED: keep_detail(after, before, source)[0].numpy(),
     }
 
 

@@ -5,8 +5,9 @@ The command parser, the nodes, the driver's ``--help`` and the documentation all
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from .values import MAX_SEED
@@ -46,7 +47,7 @@ class Parameter:
     minimum: float | None = None
     maximum: float | None = None
     choices: tuple[str, ...] = ()
-    spellings: Mapping[str, str] = field(default_factory=dict)
+    spellings: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """Other spellings of the choices."""
     advised: tuple[float, float] | None = None
     """Outside this range the value is accepted with ``advice`` as a warning."""

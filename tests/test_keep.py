@@ -104,15 +104,17 @@ def test_alpha_odd_sizes_and_tiles_are_right(upscale, tmp_path):
     assert measures.psnr(picture, enlarged) > 30
 
 
-def test_a_saved_workflow_from_before_still_runs_and_says_what_detail_needs(server):
+def test_a_saved_workflow_from_before_still_runs_and_says_what_detail_needs(server, tmp_path):
     """HiRes Result without the input ``copy``, and with a switch where ``keep`` is now."""
     graph = workflow.build("x.png", "--power 0.3", "old")
     result = graph[workflow.node_id(graph, "DistilleryHiResResult")]["inputs"]
     del result["copy"]
     result["keep"] = False
+    with Image.open(CAT) as cat:
+        small = with_its_data(cat.convert("RGB").resize((80, 72)), tmp_path / "small.png")
     with contextlib.closing(ComfyClient(server.url)) as client:
         image = graph[workflow.node_id(graph, "DistilleryLoadImage")]["inputs"]
-        image["image"] = client.upload_image(CAT.read_bytes(), "png")
+        image["image"] = client.upload_image(small.read_bytes(), "png")
         client.run(graph)
         graph[workflow.node_id(graph, "DistilleryParameters")]["inputs"]["command"] = "--power 0.3 --keep detail"
         with pytest.raises(JobError, match=r"HiRes Result.*copy.*no link.*VAE Decode"):

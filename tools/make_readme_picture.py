@@ -12,20 +12,20 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from distillery.driver import Driver
+from distillery.driver import Upscaler
 
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / "docs" / "before_after.jpg"
 GAP, BAR = 8, 34
-LABELS = ("bicubic 2x", "--power 0: upscale model and sharpening", "--power 0.3, with the tiny built-in checkpoint")
+LABELS = ("bicubic 2x", "--power 0: upscale model and sharpening", "the whole job, with the tiny built-in checkpoint")
 
 
 def main(source: Path) -> None:
     """Upscale twice and set the three pictures side by side."""
     with Image.open(source) as image:
         before = image.convert("RGB").resize((2 * image.width, 2 * image.height), Image.Resampling.BICUBIC)
-    with tempfile.TemporaryDirectory() as out, Driver(out=out) as driver:
-        paths = [driver.upscale(source, command, print).path for command in ("--power 0", "")]
+    with tempfile.TemporaryDirectory() as out, Upscaler(out=out) as upscaler:
+        paths = [upscaler.upscale(source, command, print).path for command in ("--power 0", "")]
         strips = [before, *(Image.open(path).convert("RGB") for path in paths)]
     width, height = before.size
     sheet = Image.new("RGB", (3 * width + 2 * GAP, height + BAR), "white")

@@ -139,7 +139,8 @@ def main() -> None:
                     begin = time.time()
                     result = model.decode(model.hires(latent, caption, "", power))
                     row[f"{power:g}"] = {**compare(result, up), "seconds": time.time() - begin}
-                    kept = keep_detail(*(torch.from_numpy(p)[None] for p in (result, decoded, up)))[0].numpy()
+                    after, copy, source = (torch.from_numpy(p)[None] for p in (result, decoded, up))
+                    kept = keep_detail(after, copy, source)[0].numpy()
                     row[f"{power:g}, keep detail"] = compare(kept, up)
                     sheet[i] += [(f"{label}: {power:g}", result), (f"{label}: {power:g}, keep detail", kept)]
                 if i < arguments.words and not arguments.vae_only:

@@ -179,7 +179,7 @@ def read_ncnn(param: bytes, weights: bytes) -> Mapping[str, np.ndarray]:
         end = offset + count * np.dtype(dtype).itemsize
         if end > len(weights):
             raise NcnnError(f"the weights end after {len(weights):,} bytes, within {name}")
-        values = np.frombuffer(weights, dtype=dtype, count=count, offset=offset)
+        values: np.ndarray = np.frombuffer(weights, dtype=dtype, count=count, offset=offset)
         offset = end
         return values
 

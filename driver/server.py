@@ -511,6 +511,6 @@ def _answers_in_time(state: ServerState) -> bool:
 
 def _busy(url: str) -> bool:
     try:
-        return _get(f"{url}/prompt", timeout=5).json()["exec_info"]["queue_remaining"] > 0
+        return bool(_get(f"{url}/prompt", timeout=5).json()["exec_info"]["queue_remaining"] > 0)
     except (requests.RequestException, ValueError, KeyError, TypeError):
         return False

@@ -32,10 +32,10 @@ from PIL import Image, ImageDraw
 
 from distillery.benchmarks.hires import machine, peak_memory
 from distillery.driver import paths
-from distillery.driver.comfyui_source import ensure_comfyui
-from distillery.nodes.detail import keep_detail
+from distillery.driver.setup.comfyui import ensure_comfyui
+from distillery.nodes.imaging.detail import keep_detail
+from distillery.nodes.model_files.upscalers import REALESRGAN
 from distillery.nodes.parameters import MINI_NAME
-from distillery.nodes.upscalers import REALESRGAN
 from distillery.tools.mini import evaluate, measures
 from distillery.tools.mini.captions import words
 

@@ -34,8 +34,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from distillery.driver import Result, Upscaler, workflow
-from distillery.driver.client import ComfyClient
+from distillery.driver import Result, Upscaler
+from distillery.driver.server import workflow
+from distillery.driver.server.client import ComfyClient
 from distillery.nodes.parameters import MINI_NAME
 
 PEERS = ("comfy-cli==1.23.0", "comfy-api-simplified==1.6.0", "comfy-catapult==3.0.0")

@@ -47,11 +47,11 @@ from PIL import Image, ImageDraw
 
 from distillery.benchmarks import seams
 from distillery.driver import paths
-from distillery.driver.comfyui_source import ensure_comfyui
-from distillery.nodes.colour import keep_colours
+from distillery.driver.setup.comfyui import ensure_comfyui
+from distillery.nodes.imaging.colour import keep_colours
+from distillery.nodes.model_files.upscalers import REALESRGAN
 from distillery.nodes.parameters import OVERLAP, SAMPLING
-from distillery.nodes.tiles import plan
-from distillery.nodes.upscalers import REALESRGAN
+from distillery.nodes.tiling.tiles import plan
 from distillery.tools.mini import measures
 from distillery.tools.mini.evaluate import start_comfyui
 
@@ -128,8 +128,8 @@ def untiled(job: Job, pixels: torch.Tensor) -> torch.Tensor:
 
 
 def hires_tiles(job: Job, pixels: torch.Tensor) -> torch.Tensor:
-    from distillery.nodes.tiled_model import tile_model
-    from distillery.nodes.tiled_vae import TiledVAE
+    from distillery.nodes.tiling.model import tile_model
+    from distillery.nodes.tiling.vae import TiledVAE
 
     return sample(job, tile_model(job.model, job.tile, job.overlap), TiledVAE(job.vae), pixels)
 
@@ -444,8 +444,8 @@ def enlarged(picture: np.ndarray, upscaler: Path | None) -> np.ndarray:
     """Twice as large, (2H, 2W, 3), 0 … 1: by Upscale 2x with the network, or by Lanczos without one."""
     from spandrel import ModelLoader
 
-    from distillery.nodes.precision import fast_dtype
-    from distillery.nodes.upscale import upscale_2x
+    from distillery.nodes.imaging.precision import fast_dtype
+    from distillery.nodes.imaging.upscale import upscale_2x
 
     if upscaler is None:
         height, width = picture.shape[:2]

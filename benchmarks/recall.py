@@ -4,7 +4,7 @@
     ./distillery python benchmarks/recall.py [--runs 5] [--repeat 20] [--only distillery]
 
 The two others are installed from PyPI into temporary environments of their own, as they pin what they need. Every
-reader gets the same files, the tests' own samples: every module tests/recall_*.py with a list CASES of
+reader gets the same files, the tests' own samples: every module tests/support/recall_*.py with a list CASES of
 
     (name, file name, maker of the file's bytes, expected values)
 
@@ -125,7 +125,7 @@ def work(name: str, folder: Path, repeat: int) -> int:
 
 def load_cases() -> list[Case]:
     """The cases of every module of samples that can be imported."""
-    sys.path.insert(0, str(ROOT / "tests"))
+    sys.path.insert(0, str(ROOT / "tests" / "support"))
     cases: list[Case] = []
     for path in sorted((ROOT / "tests").glob("recall_*.py")):
         try:

@@ -34,12 +34,12 @@ from PIL import Image
 from distillery.benchmarks import seams
 from distillery.benchmarks.hires import machine, spread, to_bytes
 from distillery.driver import paths
-from distillery.driver import server as managed
-from distillery.driver.client import ComfyClient, Event
-from distillery.driver.driver import prepare_models
-from distillery.nodes.tiles import plan
-from distillery.nodes.upscale import OVERLAP, TILE
-from distillery.nodes.upscalers import REALESRGAN
+from distillery.driver.server import managed
+from distillery.driver.server.client import ComfyClient, Event
+from distillery.driver.upscaler import prepare_models
+from distillery.nodes.imaging.upscale import OVERLAP, TILE
+from distillery.nodes.model_files.upscalers import REALESRGAN
+from distillery.nodes.tiling.tiles import plan
 
 ROOT = Path(__file__).resolve().parent.parent
 OURS, STOCK = "Upscale 2x", "stock nodes"

@@ -20,7 +20,7 @@ from .events import Message, Preview, Progress, Stage, Step
 
 if TYPE_CHECKING:
     from .aio import AsyncUpscaler
-    from .driver import Driver, Item, Result, Upscaler
+    from .upscaler import Driver, Item, Result, Upscaler
 
 __all__ = [
     "AsyncUpscaler",
@@ -49,7 +49,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     # Imported when asked for: it brings Pillow and numpy along, which the command line's help does not need.
     if name in ("Driver", "Item", "Result", "Upscaler"):
-        from . import driver
+        from . import upscaler as driver
 
         return getattr(driver, name)
     if name == "AsyncUpscaler":

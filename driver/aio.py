@@ -11,14 +11,14 @@ from typing import Any, TypeVar
 
 from ..nodes.generation import Generation
 from .cancel import CancelToken
-from .driver import Item, OnProgress, Result, Upscaler
 from .events import Progress
+from .upscaler import Item, OnProgress, Result, Upscaler
 
 T = TypeVar("T")
 
 
 class AsyncUpscaler:
-    """:class:`.driver.Upscaler` for asyncio: same arguments, results, events and errors.
+    """:class:`driver.upscaler.Upscaler` for asyncio: same arguments, results, events and errors.
 
     Jobs may be awaited together; a task that is cancelled takes its job off the server before the cancellation
     goes on. Events are given to ``on_progress`` in the event loop.
@@ -37,7 +37,7 @@ class AsyncUpscaler:
         await self.close()
 
     async def close(self) -> None:
-        """Close the connections, as :meth:`.driver.Upscaler.close`."""
+        """Close the connections, as :meth:`driver.upscaler.Upscaler.close`."""
         await asyncio.to_thread(self._upscaler.close)
 
     async def recall(self, source: str | Path) -> Generation:
@@ -47,7 +47,7 @@ class AsyncUpscaler:
     async def upscale(
         self, source: str | Path, command: str = "", on_progress: OnProgress | None = None, **options: Any
     ) -> Result:
-        """Upscale one image, see :meth:`.driver.Upscaler.upscale`."""
+        """Upscale one image, see :meth:`driver.upscaler.Upscaler.upscale`."""
         token = options.pop("cancel", None) or CancelToken()
         report = _in_loop(on_progress) if on_progress is not None else None
         return await _run(
@@ -61,7 +61,7 @@ class AsyncUpscaler:
         on_progress: Callable[[int, Progress], None] | None = None,
         **options: Any,
     ) -> AsyncIterator[Item]:
-        """Upscale images, overlapped; yields one Item for each, in order: see :meth:`.driver.Upscaler.upscale_many`."""
+        """Upscale images, overlapped; yields one Item for each, in order: see :meth:`driver.upscaler.Upscaler.upscale_many`."""
         token = options.pop("cancel", None) or CancelToken()
         report = _in_loop(on_progress) if on_progress is not None else None
         items = self._upscaler.upscale_many(sources, command, report, cancel=token, **options)

@@ -14,9 +14,9 @@ class Keep:
     """What is kept of the enlarged picture."""
 
     detail: bool
-    """What the VAE loses of it: see :mod:`.detail`."""
+    """What the VAE loses of it: see :mod:`nodes.imaging.detail`."""
     colours: bool
-    """The colours of areas: see :mod:`.colour`."""
+    """The colours of areas: see :mod:`nodes.imaging.colour`."""
 
     @property
     def name(self) -> str:

@@ -29,7 +29,7 @@ TILE = {"sd15": 768, "sdxl": 1024}
 DEFAULT_FAMILY = "sd15"
 
 MINI_NAME = "distillery-mini.safetensors"
-"""The built-in checkpoint, see :mod:`.mini`."""
+"""The built-in checkpoint, see :mod:`nodes.model_files.mini`."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from .generation import Generation, to_dict
-from .upscalers import UpscalerInfo
+from .model_files.upscalers import UpscalerInfo
 
 RECORD_KEY = "distillery"
 """Keyword of the PNG text chunk, and of the Save node's result."""

@@ -15,9 +15,9 @@ import pytest
 from tls_host import Certificates, TlsHost, make_certificates
 
 from distillery.driver import paths
-from distillery.driver import server as managed
-from distillery.driver.comfyui_source import ensure_comfyui
-from distillery.driver.driver import prepare_models
+from distillery.driver.server import managed
+from distillery.driver.setup.comfyui import ensure_comfyui
+from distillery.driver.upscaler import prepare_models
 
 ROOT = Path(__file__).resolve().parent.parent
 

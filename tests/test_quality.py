@@ -57,9 +57,10 @@ def test_the_pack_imports_nothing_of_the_driver_and_itself_only_relatively(path)
 
 @pytest.mark.slow
 def test_the_pure_modules_import_without_comfyui_and_without_the_drivers_dependencies():
-    modules = sorted(p.stem for p in (ROOT / "nodes").glob("*.py") if p.stem != "__init__")
+    files = [p.relative_to(ROOT).with_suffix("") for p in (ROOT / "nodes").rglob("*.py") if p.parent.name != "comfyui"]
+    modules = sorted(".".join(("distillery", *p.parts)).removesuffix(".__init__") for p in files)
     blocked = sorted(DRIVER_ONLY | {"comfy", "comfy_api", "folder_paths"})
-    code = f"import sys\nfor m in {blocked!r}: sys.modules[m] = None\nfrom distillery.nodes import recall, {', '.join(modules)}"
+    code = f"import sys\nfor m in {blocked!r}: sys.modules[m] = None\nimport {', '.join(modules)}"
     result = run(sys.executable, "-c", code)
     assert result.returncode == 0, result.stderr
 
@@ -79,11 +80,11 @@ def test_the_wheel_has_what_an_installed_driver_needs(tmp_path):
         names = set(wheel.namelist())
         wheel.extractall(tmp_path / "site")
     for name in (
-        "__init__.py", "nodes/comfyui/load_models.py", "nodes/recall/own.py", "driver/cli.py", "workflows/upscale.json",
+        "__init__.py", "nodes/comfyui/load_models.py", "nodes/recall/formats/upscale_record.py", "driver/cli/app.py", "workflows/upscale.json",
         "workflows/api/upscale.json", "models/distillery-mini/mini_unet_vae.safetensors", "web/docs/DistillerySave.md",
     ):  # fmt: skip
         assert f"distillery/{name}" in names
-    code = "from distillery.driver import workflow; print(len(workflow.build('a', 'b', 'c')))"
+    code = "from distillery.driver.server import workflow; print(len(workflow.build('a', 'b', 'c')))"
     clean = {"PYTHONPATH": str(tmp_path / "site"), "DISTILLERY_CHECKOUT": ""}
     result = run(sys.executable, "-c", code, cwd=tmp_path, **clean)
     assert result.stdout.strip().isdigit(), result.stderr

@@ -199,7 +199,7 @@ def main() -> int:
     args = parser.parse_args()
     url = args.server
     if url is None:
-        from distillery.driver import server
+        from distillery.driver.server import managed as server
 
         url = server.ensure(say=lambda text: print(text, file=sys.stderr)).url
     differing = []

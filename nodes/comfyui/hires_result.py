@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from comfy_api.latest import io
 
-from ..colour import keep_colours
-from ..detail import keep_detail
 from ..errors import DistilleryError
 from ..generation import Generation
+from ..imaging.colour import keep_colours
+from ..imaging.detail import keep_detail
 from ..keep import AUTO, keep_for
 from ..parameters import KEEP
 from ..settings import Settings

@@ -7,8 +7,8 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..parameters import OVERLAP, TILE
-from ..tiled_model import auto_tile, tile_model
-from ..tiled_vae import TiledVAE
+from ..tiling.model import auto_tile, tile_model
+from ..tiling.vae import TiledVAE
 from .types import CATEGORY
 
 AUTO, CUSTOM, OFF = "auto", "custom", "off"

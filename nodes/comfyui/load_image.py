@@ -8,9 +8,9 @@ from pathlib import Path
 import folder_paths
 from comfy_api.latest import io
 
-from ..download import sha256_of
 from ..errors import DistilleryError
-from ..pixels import load_pixels
+from ..imaging.pixels import load_pixels
+from ..model_files.download import sha256_of
 from ..recall import recall
 from ..summary import of_image
 from .show import find_model, show

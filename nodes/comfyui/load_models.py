@@ -16,11 +16,11 @@ from comfy_api.latest import io
 
 import nodes as stock  # ComfyUI's own module of that name
 
-from ..aliases import read_aliases
-from ..families import inspect_checkpoint, inspect_lora
-from ..file_hashes import HashCache, HashIndex
-from ..mini import ensure_mini
-from ..model_plan import BUILT_IN, NO_FALLBACK, Files, Installed, ModelPlan, plan_models
+from ..model_files.aliases import read_aliases
+from ..model_files.families import inspect_checkpoint, inspect_lora
+from ..model_files.file_hashes import HashCache, HashIndex
+from ..model_files.mini import ensure_mini
+from ..model_files.plan import BUILT_IN, NO_FALLBACK, Files, Installed, ModelPlan, plan_models
 from ..parameters import MINI_NAME
 from ..settings import Settings
 from ..summary import of_models

@@ -12,11 +12,11 @@ import folder_paths
 from comfy_api.latest import io
 from comfy_extras.nodes_upscale_model import UpscaleModelLoader
 
-from ..download import DownloadError
 from ..errors import DistilleryError
-from ..names import match_name
-from ..ultrasharp import ensure_ultrasharp
-from ..upscalers import REALESRGAN, ULTRASHARP, UpscalerInfo
+from ..model_files.download import DownloadError
+from ..model_files.names import match_name
+from ..model_files.ultrasharp import ensure_ultrasharp
+from ..model_files.upscalers import REALESRGAN, ULTRASHARP, UpscalerInfo
 from .types import CATEGORY, UpscalerInfoLink
 
 STAND_IN = "RealESRGAN_x4plus"

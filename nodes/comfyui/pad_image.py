@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from comfy_api.latest import io
 
-from ..padding import pad_to_multiple
+from ..imaging.padding import pad_to_multiple
 from .types import CATEGORY
 
 

@@ -12,10 +12,10 @@ from comfy_api.latest import io
 from PIL.PngImagePlugin import PngInfo
 
 from ..generation import Generation, from_dict
-from ..pixels import tensors_to_image
+from ..imaging.pixels import tensors_to_image
+from ..model_files.upscalers import UpscalerInfo
 from ..record import RECORD_KEY, record_for
 from ..summary import of_result
-from ..upscalers import UpscalerInfo
 from .show import show
 from .types import CATEGORY, GenerationLink, UpscalerInfoLink
 

@@ -6,8 +6,8 @@ import comfy.model_management
 import torch
 from comfy_api.latest import io
 
+from ..imaging.sharpen import sharpen
 from ..parameters import SHARPEN
-from ..sharpen import sharpen
 from .types import CATEGORY
 
 

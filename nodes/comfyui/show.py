@@ -6,9 +6,9 @@ from pathlib import Path
 
 import folder_paths
 
-from ..aliases import FILE_NAME, read_aliases
-from ..model_plan import Files, Search
-from ..names import match_name
+from ..model_files.aliases import FILE_NAME, read_aliases
+from ..model_files.names import match_name
+from ..model_files.plan import Files, Search
 from ..parameters import MINI_NAME
 from ..summary import BUILT_IN, BY_HASH, INSTALLED, MISSING, SUMMARY_KEY, Summary
 

@@ -9,9 +9,9 @@ import comfy.utils
 import torch
 from comfy_api.latest import io
 
-from ..esrgan import ROWS, half_esrgan, is_esrgan
-from ..precision import fast_dtype
-from ..upscale import LEAST_TILE, network_memory, tiles_for, upscale_2x, upscale_plane_2x
+from ..imaging.esrgan import ROWS, half_esrgan, is_esrgan
+from ..imaging.precision import fast_dtype
+from ..imaging.upscale import LEAST_TILE, network_memory, tiles_for, upscale_2x, upscale_plane_2x
 from .types import CATEGORY
 
 

@@ -1,6 +1,6 @@
 """Recalling from an image how it was made.
 
-An image file is opened in :mod:`.containers`, which gives its texts by keyword. The formats of
+An image file is opened in :mod:`nodes.recall.containers.image`, which gives its texts by keyword. The formats of
 :data:`FORMATS` are asked in turn; each is one module with ``read(chunks) -> Generation | None``, where
 ``None`` says that the texts are not of that format. A new format is a new module and a line below.
 """
@@ -11,10 +11,14 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from ..generation import Generation
-from . import a1111, comfyui_graph, distillery_new, distillery_old, fooocus, invokeai, novelai, own, swarmui
-from .chunks import TextChunks
-from .containers import Source, read_contents
+from .containers.image import Source, read_contents
+from .containers.texts import TextChunks
 from .errors import RecallError
+from .formats import a1111, fooocus, invokeai, novelai, swarmui
+from .formats import comfyui as comfyui_graph
+from .formats import distillery as distillery_new
+from .formats import distillery_legacy as distillery_old
+from .formats import upscale_record as own
 from .merge import merge
 from .sizes import check_size
 

@@ -7,8 +7,8 @@ from dataclasses import fields, replace
 from typing import Any
 
 from ..generation import Generation, HiRes, Lora
-from ..names import match_name
-from .draft import shown
+from ..model_files.names import match_name
+from .builder import shown
 
 _TELLING = {"positive", "negative", "seed", "sampler", "scheduler", "loras", "denoise"}
 """Fields that the other source's own warnings are about."""

@@ -15,7 +15,7 @@ import filelock
 import pytest
 
 from distillery.driver import paths
-from distillery.nodes.download import OFFLINE, offline
+from distillery.nodes.model_files.download import OFFLINE, offline
 
 if TYPE_CHECKING:
     from editor import Editor

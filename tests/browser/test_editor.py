@@ -12,9 +12,10 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from distillery.driver import Driver, workflow
+from distillery.driver import Driver
+from distillery.driver.server import workflow
 from distillery.nodes.generation import HiRes
-from distillery.nodes.model_plan import NO_FALLBACK
+from distillery.nodes.model_files.plan import NO_FALLBACK
 from distillery.nodes.parameters import MINI_NAME
 from distillery.nodes.recall import recall
 from distillery.nodes.record import RECORD_KEY, relay_for

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...nodes import mini
+from ...nodes.model_files import mini
 from .crops import middle
 from .measures import TO_XYZ, WHITE
 from .model import Block, Decoder, Encoder

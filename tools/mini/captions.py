@@ -1,7 +1,7 @@
 """Words for a crop, measured from the crop itself.
 
 They are what distillery-mini understands. Every word is one token of CLIP's vocabulary or two, and the
-text encoder (see nodes/mini.py) gives a token the same features wherever it stands: a caption is a set.
+text encoder (see nodes/model_files/mini.py) gives a token the same features wherever it stands: a caption is a set.
 """
 
 from __future__ import annotations

@@ -232,7 +232,7 @@ def enlarge(picture: Image.Image, weights: Path) -> Image.Image:
     import spandrel
     import torch
 
-    from distillery.nodes.upscale import upscale_2x
+    from distillery.nodes.imaging.upscale import upscale_2x
 
     if _model is None:
         _model = spandrel.ModelLoader().load_from_file(weights).eval()

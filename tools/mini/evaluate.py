@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
-from distillery.nodes.detail import keep_detail
+from distillery.nodes.imaging.detail import keep_detail
 
 from . import measures
 from .captions import words

@@ -3,7 +3,7 @@
     ./distillery python -m distillery.tools.mini.pack WORK
 
 Takes WORK/unet.pt, the encoder of WORK/vae.pt and WORK/decoder.pt; writes
-models/distillery-mini/mini_unet_vae.safetensors and prints the three constants that nodes/mini.py wants. The UNet's
+models/distillery-mini/mini_unet_vae.safetensors and prints the three constants that nodes/model_files/mini.py wants. The UNet's
 matrices are kept in 8 bits, one scale for each output: 29 MB instead of 59.
 """
 
@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ...nodes import mini
-from ...nodes.safetensors_header import write_header
+from ...nodes.model_files import mini
+from ...nodes.model_files.safetensors_header import write_header
 from .train_unet import LATENT_SCALE, SD_SCALE
 
 SMALLEST = 20_000

@@ -21,7 +21,7 @@ from PIL import Image, ImageFilter
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...nodes.mini import text_encoder_weights
+from ...nodes.model_files.mini import text_encoder_weights
 from .autoencoder import Optimizer, as_channels_last, falling, moving_average, shipped
 from .captions import SYNONYMS, alter, phrase
 from .captions import words as measured

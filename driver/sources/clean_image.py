@@ -1,0 +1,230 @@
+"""From a stranger's image file to a clean PNG: its pixels, how it was made, and nothing else of it.
+
+What goes to a server is what was checked here: one frame, upright, in sRGB, of a bounded size.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageCms, ImageOps
+from PIL.PngImagePlugin import PngInfo
+
+from ...nodes.generation import Generation
+from ...nodes.record import RECORD_KEY, relay_for
+from ..errors import SourceError
+
+MAX_PIXELS = 64_000_000
+"""Of the source; the result has four times as many."""
+ACCEPTED = "Give a PNG, JPEG or WebP file."
+COMPRESS_LEVEL = 4
+
+_MAGIC: tuple[tuple[bytes, int, str], ...] = (
+    (b"\x89PNG\r\n\x1a\n", 0, "PNG"),
+    (b"\xff\xd8\xff", 0, "JPEG"),
+    (b"WEBP", 8, "WEBP"),
+    (b"GIF87a", 0, "GIF"),
+    (b"GIF89a", 0, "GIF"),
+    (b"BM", 0, "BMP"),
+    (b"II*\0", 0, "TIFF"),
+    (b"MM\0*", 0, "TIFF"),
+    (b"ftypavif", 4, "AVIF"),
+    (b"ftypavis", 4, "AVIF"),
+)
+"""First bytes, where they stand, and Pillow's format: only that one decoder is tried."""
+
+_OTHERS: tuple[tuple[bytes, int, str], ...] = (
+    (b"ftyphei", 4, "a HEIC image"),
+    (b"ftypmif1", 4, "a HEIC image"),
+    (b"\xff\x0a", 0, "a JPEG XL image"),
+    (b"\0\0\0\x0cJXL ", 0, "a JPEG XL image"),
+    (b"8BPS", 0, "a Photoshop file"),
+    (b"ftyp", 4, "a video"),
+    (b"\x1aE\xdf\xa3", 0, "a video"),
+    (b"%PDF", 0, "a PDF"),
+    (b"PK\x03\x04", 0, "an archive"),
+)
+
+
+@dataclass(frozen=True)
+class CleanImage:
+    """What is uploaded in an image's place."""
+
+    png: bytes
+    width: int
+    height: int
+    """In pixels, upright."""
+    generation: Generation
+    """As recalled from the original, with what the cleaning has to tell among its warnings."""
+
+
+def check_header(data: bytes, name: str) -> tuple[str, int, int]:
+    """Check that bytes are an image of a size that can be upscaled, without decoding its pixels.
+
+    Returns Pillow's name of the format, width and height as stored. Raises SourceError; name: for its message.
+    """
+    form = _format(data, name)
+    try:
+        with Image.open(io.BytesIO(data), formats=(form,)) as image:
+            width, height = image.size
+    except Image.DecompressionBombError:
+        raise SourceError(f"{name} has too many pixels; at most {MAX_PIXELS:,} are taken.") from None
+    except Exception as error:  # Pillow's decoders raise whatever a broken file leads them to
+        raise SourceError(f"{name} is not an image that can be read ({_why(error)}). Is the file complete?") from None
+    _check_pixels(width, height, name)
+    return form, width, height
+
+
+def clean_image(data: bytes, name: str, recalled: Generation) -> CleanImage:
+    """The first frame of an image file as a PNG with its generation and nothing else.
+
+    Upright and in sRGB; 8 bits (grey, RGB or RGBA), 16-bit grey without transparency stays as deep as it is.
+    recalled: what the file says of how it was made; it goes into the PNG as the record of a copy, see
+    :func:`distillery.nodes.record.relay_for`. Raises SourceError; name: for its message.
+    """
+    form, *_ = check_header(data, name)
+    warnings: list[str] = []
+    try:
+        with Image.open(io.BytesIO(data), formats=(form,)) as file:
+            if form != "JPEG" and getattr(file, "is_animated", False):
+                warnings.append("the file holds several pictures: only the first one is upscaled")
+            deep = ";16" in str(file.tile[0].args if file.tile else "")
+            file.load()
+            _check_pixels(file.width, file.height, name)
+            upright = _upright(file, warnings)
+            pixels = _plain(upright, deep, warnings)
+    except SourceError:
+        raise
+    except Exception as error:  # Pillow's decoders raise whatever a broken file leads them to
+        raise SourceError(f"{name} cannot be decoded ({_why(error)}). Is the file complete?") from None
+    generation = recalled.warn(*warnings)
+    info = PngInfo()
+    if not generation.empty or generation.warnings:
+        # iTXt: prompts are in any language, and tEXt holds Latin-1 only.
+        info.add_itxt(RECORD_KEY, relay_for(generation))
+    buffer = io.BytesIO()
+    pixels.info = {}  # Pillow would write a profile or a transparent colour that is left in here
+    pixels.save(buffer, "PNG", pnginfo=info, compress_level=COMPRESS_LEVEL)
+    return CleanImage(buffer.getvalue(), *pixels.size, generation)
+
+
+def _format(data: bytes, name: str) -> str:
+    if not data:
+        raise SourceError(f"{name} is empty.")
+    for magic, at, form in _MAGIC:
+        if data.startswith(magic, at) and (form != "WEBP" or data.startswith(b"RIFF")):
+            return form
+    for magic, at, kind in _OTHERS:
+        if data.startswith(magic, at):
+            raise SourceError(f"{name} is {kind}, which is not taken. {ACCEPTED}")
+    text = data[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if text.startswith((b"<!doctype html", b"<html", b"<head")):
+        raise SourceError(f"{name} is a web page and not an image. Copy the address of the image itself.")
+    if text.startswith((b"<svg", b"<?xml")):
+        raise SourceError(f"{name} is a drawing or another text, which is not taken. {ACCEPTED}")
+    raise SourceError(f"{name} is not an image that can be read. {ACCEPTED}")
+
+
+def _check_pixels(width: int, height: int, name: str) -> None:
+    if width * height > MAX_PIXELS:
+        raise SourceError(f"{name} has {width}x{height} pixels; at most {MAX_PIXELS:,} are taken.")
+
+
+def _upright(image: Image.Image, warnings: list[str]) -> Image.Image:
+    """The image turned as its EXIF says."""
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # EXIF is read lazily, and a broken one raises whatever it leads to
+        warnings.append("the EXIF data of this file cannot be read: the image is taken as it is stored")
+        return image
+
+
+def _plain(image: Image.Image, deep: bool, warnings: list[str]) -> Image.Image:
+    """Any mode as L, RGB, RGBA or I;16, in sRGB.
+
+    deep: the file's samples have 16 bits, whatever Pillow made of them.
+    """
+    profile = image.info.get("icc_profile")
+    transparent = image.info.get("transparency")
+    alpha: Image.Image | None = None
+    if image.mode.startswith("I") or image.mode == "F":
+        levels = _sixteen_bits(image)
+        if transparent is None and not profile:
+            return Image.fromarray(levels)
+        if isinstance(transparent, int):
+            alpha = Image.fromarray(np.where(np.asarray(image) == transparent, 0, 255).astype(np.uint8))
+        colour = Image.fromarray(((levels.astype(np.uint32) + 128) // 257).astype(np.uint8))
+    else:
+        if deep and isinstance(transparent, tuple):
+            # Pillow keeps the upper eight bits of each sample, but all sixteen of the transparent colour.
+            image.info["transparency"] = tuple(sample >> 8 for sample in transparent)
+        if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or transparent is not None:
+            with_alpha = image.convert("RGBA")
+            alpha = with_alpha.getchannel("A")
+            # Grey stays grey: a profile is for what the file holds.
+            colour = with_alpha.convert("L" if image.mode in ("L", "LA", "La", "1") else "RGB")
+        elif image.mode in ("L", "RGB", "CMYK"):
+            colour = image
+        else:
+            colour = image.convert("L" if image.mode == "1" else "RGB")
+    if profile:
+        colour = _to_srgb(colour, profile, warnings)
+    elif colour.mode == "CMYK":
+        warnings.append("the image is CMYK without a colour profile: its colours are approximate")
+    if colour.mode not in ("L", "RGB"):
+        colour = colour.convert("RGB")
+    if alpha is not None and alpha.getextrema() != (255, 255):
+        colour = colour.convert("RGB")
+        colour.putalpha(alpha)
+    return colour.copy()
+
+
+def _sixteen_bits(image: Image.Image) -> np.ndarray:
+    """Samples deeper than eight bits as 0 … 65535, scaled as the nodes' own reader scales them."""
+    values = np.asarray(image)
+    if image.mode == "F":
+        values = np.nan_to_num(values.astype(np.float64), posinf=65535.0, neginf=0.0)
+        if values.max(initial=0) <= 1:
+            values = np.rint(values * 65535)
+    clipped: np.ndarray = np.clip(values, 0, 65535).astype(np.uint16)
+    return clipped
+
+
+def _to_srgb(image: Image.Image, profile: bytes, warnings: list[str]) -> Image.Image:
+    """The image's colours in sRGB; L, RGB or CMYK to L or RGB. One that is in sRGB already keeps every pixel."""
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        if image.mode == "L" and source.profile.xcolor_space.strip() == "RGB":
+            image = image.convert("RGB")  # many programs give a grey image the profile of their screen
+        transform = ImageCms.buildTransform(
+            source, ImageCms.createProfile("sRGB"), image.mode, "RGB", ImageCms.Intent.RELATIVE_COLORIMETRIC,
+            ImageCms.Flags.BLACKPOINTCOMPENSATION,
+        )  # fmt: skip
+        probe = _probe(image.mode)
+        if probe is not None:
+            changed = np.asarray(ImageCms.applyTransform(probe, transform), np.int16)
+            if np.abs(changed - np.asarray(probe.convert("RGB"), np.int16)).max() <= 1:
+                return image
+        converted = ImageCms.applyTransform(image, transform)
+    except (ImageCms.PyCMSError, OSError, ValueError, TypeError, ImportError):
+        warnings.append("the colour profile of this image cannot be used and was left out: its colours may be off")
+        return image
+    if converted is None:
+        return image
+    return converted.convert("L") if image.mode == "L" else converted
+
+
+def _probe(mode: str) -> Image.Image | None:
+    """A small image with colours from everywhere in the mode."""
+    levels = np.linspace(0, 255, 9).astype(np.uint8)
+    if mode == "L":
+        return Image.fromarray(np.arange(256, dtype=np.uint8)[None])
+    if mode == "RGB":
+        return Image.fromarray(np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(1, -1, 3))
+    return None
+
+
+def _why(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

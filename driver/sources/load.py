@@ -1,0 +1,130 @@
+"""Images to upscale: files, standard input, attachments of Discord, and links to hosts that the user allows."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+from urllib.parse import SplitResult, unquote
+
+from ..errors import SourceError
+from . import discord as discord_links
+from .clean_image import check_header
+from .fetch import Network, host_name, request, shown, split_url
+
+STANDARD_INPUT = "-"
+MAX_BYTES = 64 * 2**20
+
+_URL = re.compile(r"\s*<?\s*[a-zA-Z][a-zA-Z0-9+.-]*://")
+
+
+@dataclass(frozen=True)
+class SourceImage:
+    """An image file as it came, checked to be one."""
+
+    data: bytes
+    name: str
+    """For messages: the file's name."""
+    stem: str
+    """For the result's name; a stranger may have chosen it."""
+    width: int
+    height: int
+    """In pixels, as stored: EXIF may turn the image."""
+
+
+def load(
+    source: str | Path,
+    allow_hosts: Collection[str] = (),
+    network: Network | None = None,
+    token: str | None = None,
+) -> SourceImage:
+    """Read a file or standard input (``-``), or fetch a link.
+
+    Links are fetched from Discord's attachments and from allow_hosts: exact host names. token: of a bot, to renew
+    expired links of Discord; None: the one in the environment. Raises SourceError with what to do.
+    """
+    if isinstance(source, str):
+        if source.strip() == STANDARD_INPUT:
+            return _checked(_read_standard_input(), "the standard input", "stdin")
+        if _URL.match(source):
+            data, name = fetch(source, allow_hosts, network, token)
+            return _checked(data, name, PurePosixPath(name).stem)
+    return _load_file(source)
+
+
+def fetch(
+    url: str, allow_hosts: Collection[str] = (), network: Network | None = None, token: str | None = None
+) -> tuple[bytes, str]:
+    """Download what a link leads to; returns the bytes and the file's name. See :func:`load`."""
+    allowed = {host_name(host) for host in allow_hosts}
+    parts = split_url(url.strip().removeprefix("<").removesuffix(">"))
+    if parts.hostname in discord_links.HOSTS:
+        found = discord_links.usable(discord_links.attachment(parts), token or discord_links.token(), network)
+        answer = request("GET", discord_links.CDN, found.target, MAX_BYTES, network)
+        if answer.status != 200:
+            raise discord_links.refusal(answer.status, found)
+        return answer.body, found.name
+    host = parts.hostname or ""
+    if host not in allowed:
+        raise SourceError(_not_fetched(parts, allowed))
+    target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
+    answer = request("GET", host, target, MAX_BYTES, network)
+    if 300 <= answer.status < 400:
+        raise SourceError(f"{host} sends elsewhere ({answer.status}), which is not followed. Give the final link.")
+    if answer.status != 200:
+        raise SourceError(f"{host} answered {answer.status} and not with an image. Check the link.")
+    return answer.body, unquote(PurePosixPath(parts.path).name) or host
+
+
+def _not_fetched(parts: SplitResult, allowed: set[str]) -> str:
+    link = shown(parts.geturl())
+    if parts.hostname in ("discord.com", "discordapp.com", "ptb.discord.com", "canary.discord.com"):
+        return f"{link} is the link of a message or a channel. Use Copy Link on the image itself."
+    others = f" and links to {', '.join(sorted(allowed))}" if allowed else ""
+    return (
+        f"{link} is not fetched: only attachments of Discord ({' and '.join(discord_links.HOSTS)}){others} are. Download the image and give the file, or allow the host "
+        "with --allow-host if you trust it."
+    )
+
+
+def _load_file(source: str | Path) -> SourceImage:
+    brief = str(source)[:300]
+    try:
+        path = Path(source).expanduser()
+        if path.is_dir():
+            raise SourceError(f"{brief} is a folder; give image files.")
+        with path.open("rb") as file:
+            data = _read(file, str(path))
+    except FileNotFoundError:
+        link = str(source).strip().startswith((*discord_links.HOSTS, "https:", "http:", "www."))
+        hint = " If it is meant as a link: one begins with https://." if link else ""
+        raise SourceError(f"There is no file {brief}.{hint}") from None
+    except (OSError, ValueError, RuntimeError) as error:  # a NUL in the name; ~nobody
+        raise SourceError(f"{brief} cannot be read: {getattr(error, 'strerror', None) or error}.") from error
+    return _checked(data, path.name, path.stem)
+
+
+def _read_standard_input() -> bytes:
+    stream = getattr(sys.stdin, "buffer", None)
+    if stream is None or sys.stdin.isatty():
+        raise SourceError('"-" reads an image from the standard input, but none is piped in: … upscale - < image.png')
+    try:
+        return _read(stream, "The standard input")
+    except OSError as error:
+        raise SourceError(f"The standard input cannot be read: {error.strerror or error}.") from error
+
+
+def _read(stream: BinaryIO, name: str) -> bytes:
+    # What a file's size says is not asked: devices and pipes have none.
+    data = stream.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise SourceError(f"{name} has more than {MAX_BYTES >> 20} MiB, which is the most that is taken.")
+    return data
+
+
+def _checked(data: bytes, name: str, stem: str) -> SourceImage:
+    _, width, height = check_header(data, name)
+    return SourceImage(data, name, stem or "image", width, height)

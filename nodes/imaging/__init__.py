@@ -1,0 +1,1 @@
+"""Tensors in, tensors out: reading, resizing, sharpening and keeping detail and colours of images."""

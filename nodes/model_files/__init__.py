@@ -1,0 +1,1 @@
+"""Model files: found by name, alias or hash, inspected, downloaded, chosen."""

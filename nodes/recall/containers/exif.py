@@ -1,0 +1,160 @@
+"""The texts that JPEG, WebP and AVIF files carry, by the keywords that PNG files have for them.
+
+Programs write them in their own ways: A1111 and its kin one text into UserComment, ComfyUI ``prompt:{…}`` and
+``workflow:{…}`` into the tags of the camera's maker and model. So the content of a text decides on its keyword,
+not the tag that it came in.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from PIL import Image
+
+from ...record import RECORD_KEY
+from .texts import clean_text, is_json_object, load_json
+
+MAX_BYTES = 16 * 2**20
+"""Of one text."""
+
+IMAGE_DESCRIPTION, SOFTWARE, EXIF_IFD = 0x010E, 0x0131, 0x8769
+USER_COMMENT, MAKER_NOTE = 0x9286, 0x927C
+COMFYUI_TAGS = range(0x0110, 0x0102, -1)
+"""ComfyUI writes the prompt into 0x0110 and what else there is into the tags below it."""
+
+_KEYWORD = re.compile(rf"(prompt|workflow|parameters|{RECORD_KEY})\s*:\s*(?=[{{\"])", re.IGNORECASE)
+_MARKERS = ("Steps:", "{")
+"""One of them is in all generation data, whatever the program."""
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffd]")
+_CODES = (
+    # The eight bytes that Exif has before a comment, and what writers use in spite of them, likeliest first.
+    (b"UNICODE\0", ("utf-16-be", "utf-16-le", "utf-8")),
+    (b"ASCII\0\0\0", ("utf-8", "utf-16-be", "utf-16-le", "latin-1")),
+    (b"JIS\0\0\0\0\0", ("iso2022_jp", "utf-8", "shift_jis", "utf-16-be", "utf-16-le")),
+    (b"\0\0\0\0\0\0\0\0", ("utf-8", "utf-16-be", "utf-16-le", "latin-1")),
+)
+_BARE = ("utf-8", "utf-16-be", "utf-16-le", "latin-1")
+
+
+def exif_texts(exif: Image.Exif) -> dict[str, str]:
+    """The texts of generation data among EXIF tags, by keyword. What a camera writes is left out."""
+    texts: dict[str, str] = {}
+    # A writer that follows the standard puts the comment into the IFD of that name, others into the main one.
+    for tags in (exif.get_ifd(EXIF_IFD), exif):
+        add_texts(texts, [decode_comment(_bytes(tags.get(USER_COMMENT)))])
+    add_texts(texts, [_string(exif.get(tag)) for tag in COMFYUI_TAGS])
+    add_texts(texts, [_string(exif.get(IMAGE_DESCRIPTION))])
+    note = _string(exif.get_ifd(EXIF_IFD).get(MAKER_NOTE)) or _string(exif.get(MAKER_NOTE))
+    if texts and note in ("fooocus", "a1111"):
+        texts.setdefault("fooocus_scheme", note)
+    if texts and (software := _string(exif.get(SOFTWARE))):
+        texts.setdefault("Software", software)
+    return texts
+
+
+def add_texts(texts: dict[str, str], found: Iterable[str]) -> None:
+    """Add texts under the keywords that their content asks for; those that are there already stay."""
+    for text in found:
+        for key, value in keyed(text).items():
+            texts.setdefault(key, value)
+
+
+def keyed(text: str) -> dict[str, str]:
+    """The keywords that a text would have in a PNG file: ``parameters``, ``prompt``, ``workflow`` and others.
+
+    Empty for a text that is no generation data.
+    """
+    text = text.strip("\ufeff\0 \r\n\t")
+    if not text:
+        return {}
+    if match := _KEYWORD.match(text):
+        return {match[1].lower(): _unquoted(text[match.end() :])}
+    if is_json_object(text):
+        return _keyed_json(text)
+    if "Steps:" in text or "Negative prompt:" in text:
+        return {"parameters": text}
+    return {}
+
+
+def _keyed_json(text: str) -> dict[str, str]:
+    """Keywords by what a JSON text holds; one that is broken is kept as ``parameters``, for a message about it."""
+    try:
+        data = load_json(text)
+    except ValueError:
+        return {"parameters": text}
+    if any(isinstance(node, dict) and "class_type" in node for node in data.values()):
+        return {"prompt": text}
+    if isinstance(data.get("nodes"), list) and isinstance(data.get("links"), list):
+        return {"workflow": text}
+    if isinstance(data.get("prompt"), dict) or isinstance(data.get("workflow"), dict) or "Comment" in data:
+        # All texts of a PNG file in one object, as some programs convert them.
+        return {key: value if isinstance(value, str) else json.dumps(value) for key, value in data.items()}
+    if "v4_prompt" in data or ("uc" in data and "scale" in data):
+        return {"Comment": text, "Software": "NovelAI"}
+    return {"parameters": text}
+
+
+def _unquoted(text: str) -> str:
+    """The text in a JSON string; any other text as it is."""
+    if text.startswith('"'):
+        try:
+            value = load_json(text)
+        except ValueError:
+            return text
+        return value if isinstance(value, str) else text
+    return text
+
+
+def decode_comment(data: bytes) -> str:
+    """The text of a UserComment.
+
+    Both the eight bytes before it and the byte order are often wrong. Of the decodings that are possible the one is
+    taken that has what generation data have, and else the one with the fewest characters that no text has.
+    """
+    prefix, codes = next(((head, codes) for head, codes in _CODES if data.startswith(head)), (b"", _BARE))
+    data = data[len(prefix) :]
+    best, best_rank = "", (-1, -1.0)
+    for code in codes:
+        text = _decode(data, code)
+        if text is None:
+            continue
+        # The first of equals stays; characters, as UTF-16 read as UTF-8 has every second one a NUL.
+        rank = (int(any(marker in text for marker in _MARKERS)), -len(_CONTROL.findall(text)) / max(len(text), 1))
+        if rank > best_rank:
+            best, best_rank = text, rank
+    return best
+
+
+def decode_plain(data: bytes) -> str:
+    """The text of a JPEG comment or a PNG chunk: UTF-8 where it is that, Latin-1 as the standards say where not."""
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        return data.decode("latin-1")
+
+
+def _decode(data: bytes, code: str) -> str | None:
+    if code.startswith("utf-16"):
+        for mark, order in ((b"\xfe\xff", "utf-16-be"), (b"\xff\xfe", "utf-16-le")):
+            if data.startswith(mark):
+                data, code = data[2:], order
+        # Some writers end the text with a single NUL, and cut it in the middle of a character.
+        return clean_text(data[: len(data) // 2 * 2].decode(code, "replace"))
+    try:
+        return clean_text(data.decode(code))
+    except UnicodeDecodeError:
+        return None
+
+
+def _bytes(value: Any) -> bytes:
+    """A tag's bytes; Pillow reads those of the type ASCII as Latin-1 text."""
+    if isinstance(value, str):
+        value = value.encode("latin-1", "replace")
+    return value[:MAX_BYTES] if isinstance(value, bytes) else b""
+
+
+def _string(value: Any) -> str:
+    return decode_plain(_bytes(value)).strip("\0 \r\n\t")

@@ -1,0 +1,34 @@
+"""Plain ComfyUI: the API graph in the text chunk ``prompt``, else the editor's workflow in ``workflow``."""
+
+from __future__ import annotations
+
+from ...generation import Generation
+from ..containers.texts import TextChunks
+from ..graph.graph import Graph
+from ..graph.ui_workflow import is_workflow, to_api
+from ..walk.walk import walk
+
+ORIGIN = "comfyui"
+
+
+def read(chunks: TextChunks) -> Generation | None:
+    """What the graph says of the first pass and, where there is one, of the HiRes pass.
+
+    ``prompt`` is what ran. The workflow counts only where that is missing or cannot be read.
+    """
+    for key in ("prompt", "workflow"):
+        data = chunks.json_object(key)
+        warnings: tuple[str, ...] = ()
+        try:
+            if data is not None and is_workflow(data):
+                data, warnings = to_api(data)
+            graph = Graph.from_api(data)
+        except ValueError as error:
+            chunks.problems.append(str(error))
+            continue
+        if graph is not None:
+            draft = walk(graph, key)
+            draft.warn(*warnings)
+            draft.carried["nodes"] = graph.size
+            return draft.build(ORIGIN)
+    return None

@@ -1,0 +1,139 @@
+"""Fooocus: JSON in the text ``parameters``, or A1111's text there, as the text ``fooocus_scheme`` says.
+
+Fooocus makes images with SDXL models only.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from ...generation import Generation
+from ..builder import Draft, shown
+from ..containers.texts import TextChunks
+from . import a1111
+
+ORIGIN = "fooocus"
+KEY = "parameters"
+SCHEME = "fooocus_scheme"
+
+_FIELDS = {
+    # Keys since 2.2, and the labels that older versions and logs have instead.
+    "seed": ("seed", "Seed"),
+    "steps": ("steps", "Steps"),
+    "cfg": ("guidance_scale", "Guidance Scale"),
+    "sampler": ("sampler", "Sampler"),
+    "scheduler": ("scheduler", "Scheduler"),
+    "checkpoint": ("base_model", "Base Model"),
+    "checkpoint_hash": ("base_model_hash",),
+    "clip_skip": ("clip_skip", "CLIP Skip"),
+}
+_PROMPTS = {
+    "positive": ("full_prompt", "prompt", "Prompt"),
+    "negative": ("full_negative_prompt", "negative_prompt", "Negative Prompt"),
+}
+_SIZE = re.compile(r"\D{0,3}(\d{1,6})\D{1,3}(\d{1,6})\D{0,3}", re.ASCII)
+_LORA = re.compile(r"(?:lora_combined_|LoRA )(\d{1,3})", re.ASCII)
+_FAMILY = "Fooocus runs SDXL only"
+
+
+def read(chunks: TextChunks) -> Generation | None:
+    """What the record says, in either of its schemes."""
+    if not chunks.looks_like_json(KEY):
+        return _read_a1111(chunks)
+    data = chunks.json_object(KEY)
+    if data is None or not _is_fooocus(chunks, data):
+        return None
+    draft = Draft()
+    for name, keys in _FIELDS.items():
+        for key in keys:
+            draft.set(name, data.get(key), place(key))
+    for name, keys in _PROMPTS.items():
+        for key in keys:
+            draft.set(name, _prompt(data.get(key)), place(key))
+    for key in ("resolution", "Resolution"):
+        if match := _SIZE.fullmatch(str(data.get(key, ""))):
+            draft.set("width", match[1], place(key))
+            draft.set("height", match[2], place(key))
+    vae = data.get("vae", data.get("VAE"))
+    if isinstance(vae, str) and not vae.startswith("Default") and vae not in ("", "None"):
+        draft.set("vae", vae, place("vae"))
+    else:
+        draft.note("vae", f"{place('vae')}: the checkpoint's own")
+    _loras(draft, data)
+    draft.set("family", "sdxl", _FAMILY)
+    refiner = data.get("refiner_model", data.get("Refiner Model"))
+    if refiner not in (None, "", "None"):
+        draft.warn(f"the image was made with a refiner ({shown(refiner)}), which the HiRes pass does not use")
+    styles = data.get("styles", data.get("Styles"))
+    if isinstance(data.get("full_prompt"), list) and len(data["full_prompt"]) > 1:
+        draft.warn("Fooocus reads the prompt and each of its styles by itself: they are joined by commas")
+    elif "full_prompt" not in data and styles not in (None, "", "[]", []):
+        draft.warn(f"the image was made with the styles {shown(styles)}, whose words it does not tell")
+    _warn(draft, data.get("inpaint_method"), data.get("freeu"))
+    draft.carried[KEY] = data
+    return draft.build(ORIGIN)
+
+
+def _read_a1111(chunks: TextChunks) -> Generation | None:
+    text = chunks.get(KEY, "")
+    if chunks.get(SCHEME) != "a1111" and "Version: Fooocus" not in text[-2000:]:
+        return None
+    draft = a1111.read_draft(chunks)
+    if draft is None:
+        return None
+    draft.set("family", "sdxl", _FAMILY)
+    return draft.build(ORIGIN)
+
+
+def _is_fooocus(chunks: TextChunks, data: Mapping[str, Any]) -> bool:
+    return (
+        chunks.get(SCHEME) == "fooocus"
+        or data.get("metadata_scheme") == "fooocus"
+        or str(data.get("version", data.get("Version", ""))).startswith("Fooocus")
+        or ("base_model" in data and "guidance_scale" in data)
+        or ("Base Model" in data and "Guidance Scale" in data)
+    )
+
+
+def _prompt(value: Any) -> Any:
+    """A prompt as one text; Fooocus has those with styles as a list."""
+    if isinstance(value, list):
+        return ", ".join(text.strip() for text in value if isinstance(text, str) and text.strip())
+    return value
+
+
+def _loras(draft: Draft, data: Mapping[str, Any]) -> None:
+    entries: list[tuple[Any, Any, Any, str]] = []
+    hashes: dict[str, Any] = {}
+    loras = data.get("loras")
+    if isinstance(loras, list):
+        for i, lora in enumerate(loras[:100]):
+            if isinstance(lora, list) and len(lora) >= 2:
+                entries.append((lora[0], lora[1], lora[1], place(f"loras[{i}]")))
+                if len(lora) > 2 and isinstance(lora[0], str):
+                    hashes[lora[0]] = lora[2]
+            else:
+                draft.warn(f"{place(f'loras[{i}]')} is no LoRA and is left out: {shown(lora)}")
+    else:
+        for key, value in data.items():
+            if _LORA.fullmatch(key) and isinstance(value, str):
+                parts = [part.strip() for part in value.split(" : ")]
+                if len(parts) == 3 and parts.pop(0) != "True":
+                    continue  # turned off
+                name, weight = parts if len(parts) == 2 else (value, None)
+                if name != "None":
+                    entries.append((name, weight, weight, place(key)))
+    draft.set_loras(entries, f"{KEY} without LoRAs", hashes)
+
+
+def _warn(draft: Draft, inpainting: Any, freeu: Any) -> None:
+    for value, what in ((inpainting, "inpainting"), (freeu, "FreeU")):
+        if value not in (None, "", "None"):
+            draft.warn(f"the image was made with {what}, which the HiRes pass does not use")
+
+
+def place(key: str) -> str:
+    """Where a value comes from, for ``fields``."""
+    return f"{KEY}.{key}"

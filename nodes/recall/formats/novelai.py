@@ -1,0 +1,147 @@
+"""NovelAI: ``Software`` is ``NovelAI`` and ``Comment`` the JSON of the request.
+
+Its models are on its servers alone, so another checkpoint has to be chosen for the HiRes pass.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from ...generation import Generation
+from ..builder import Draft, shown
+from ..containers.texts import TextChunks
+
+ORIGIN = "novelai"
+KEY = "Comment"
+
+_SAMPLERS = {
+    "k_euler": "euler", "k_euler_ancestral": "euler_ancestral", "k_dpmpp_2m": "dpmpp_2m", "k_dpmpp_sde": "dpmpp_sde",
+    "k_dpmpp_2s_ancestral": "dpmpp_2s_ancestral", "k_dpmpp_2m_sde": "dpmpp_2m_sde", "k_dpmpp_3m_sde": "dpmpp_3m_sde",
+    "k_dpm_2": "dpm_2", "k_dpm_2_ancestral": "dpm_2_ancestral", "k_dpm_fast": "dpm_fast", "k_heun": "heun",
+    "k_dpm_adaptive": "dpm_adaptive", "k_lms": "lms", "ddim": "ddim", "ddim_v3": "ddim",
+}  # fmt: skip
+_SCHEDULES = {"native": "normal", "karras": "karras", "exponential": "exponential", "polyexponential": "exponential"}
+_STEP = 1.05
+"""What a brace multiplies a weight by, and a bracket divides it by."""
+_TOKEN = re.compile(r"[{}\[\]]|(?<![\w.])(-?\d{1,3}(?:\.\d{1,4})?)::|::", re.ASCII)
+_NOT_USED = {
+    "reference_image_multiple": "vibe transfer",
+    "reference_strength_multiple": "vibe transfer",
+    "director_reference_strengths": "a character reference",
+    "controlnet_model": "a control model",
+}
+
+
+def read(chunks: TextChunks) -> Generation | None:
+    """What the request says."""
+    if chunks.get("Software") != "NovelAI" or not chunks.looks_like_json(KEY):
+        return None
+    data = chunks.json_object(KEY)
+    if data is None:
+        return None
+    draft = Draft()
+    for side, key, version4, older in (
+        ("positive", "prompt", "v4_prompt", chunks.get("Description")),
+        ("negative", "uc", "v4_negative_prompt", None),
+    ):
+        captions, where = _captions(data.get(version4))
+        if captions is None:
+            captions, where = ([data[key]], f"{KEY}.{key}") if key in data else ([older], "Description")
+        else:
+            where = f"{KEY}.{version4}.caption"
+        if len(captions) > 1:
+            draft.warn(f"the {side} prompt has a part for each character: they are joined by commas")
+        _prompt(draft, side, captions, where)
+    for name, key in (("seed", "seed"), ("steps", "steps"), ("cfg", "scale"), ("width", "width"), ("height", "height")):
+        draft.set(name, data.get(key), f"{KEY}.{key}")
+    if str(data.get("request_type", "")) in ("Img2ImgRequest", "NativeInfillingRequest") or "strength" in data:
+        draft.set("denoise", data.get("strength"), f"{KEY}.strength")
+    _sampler(draft, data)
+    for key, what in _NOT_USED.items():
+        if data.get(key):
+            draft.warn(f"the image was made with {what} ({key}), which the HiRes pass does not use")
+    source = chunks.get("Source", "")
+    draft.warn(
+        f"the image was made with a model of NovelAI's own ({shown(source)}), which cannot be had as a file: "
+        "choose a checkpoint with --model"
+    )
+    draft.carried.update(Source=source, Comment=data)
+    return draft.build(ORIGIN)
+
+
+def _captions(prompt: Any) -> tuple[list[Any] | None, str]:
+    """The prompt of NovelAI 4: of the whole picture, then one for each character."""
+    caption = prompt.get("caption") if isinstance(prompt, Mapping) else None
+    if not isinstance(caption, Mapping) or not isinstance(caption.get("base_caption"), str):
+        return None, ""
+    characters = caption.get("char_captions")
+    return [
+        caption["base_caption"],
+        *(
+            entry["char_caption"]
+            for entry in (characters[:20] if isinstance(characters, list) else ())
+            if isinstance(entry, Mapping) and isinstance(entry.get("char_caption"), str) and entry["char_caption"]
+        ),
+    ], ""
+
+
+def _prompt(draft: Draft, side: str, captions: list[Any], where: str) -> None:
+    if not all(isinstance(text, str) for text in captions):
+        draft.set(side, captions[0], where)
+        return
+    text = ", ".join(captions)
+    written = comfyui_weights(text)
+    if written != text:
+        draft.warn(f"NovelAI's weights in the {side} prompt are written as ComfyUI has them, such as (words:1.05)")
+    draft.set(side, written, where)
+
+
+def _sampler(draft: Draft, data: Mapping[str, Any]) -> None:
+    name = data.get("sampler")
+    if isinstance(name, str):
+        if name not in _SAMPLERS:
+            draft.warn(f"ComfyUI has no sampler {shown(name)}: euler_ancestral stands in for it")
+        draft.set("sampler", _SAMPLERS.get(name, "euler_ancestral"), f"{KEY}.sampler")
+    schedule = data.get("noise_schedule")
+    if isinstance(schedule, str):
+        if schedule not in _SCHEDULES:
+            draft.warn(f"ComfyUI has no schedule {shown(schedule)}: normal stands in for it")
+        draft.set("scheduler", _SCHEDULES.get(schedule, "normal"), f"{KEY}.noise_schedule")
+
+
+def comfyui_weights(prompt: str) -> str:
+    """A prompt with NovelAI's weights, ``{more}``, ``[less]`` and ``1.2::words::``, in ComfyUI's way.
+
+    Round brackets are plain characters to NovelAI, so they are escaped. What is not closed holds to the end.
+    """
+    parts: list[tuple[str, float]] = []
+    braces, number, at = 0, 1.0, 0
+    for match in _TOKEN.finditer(prompt):
+        parts.append((prompt[at : match.start()], _weight(number, braces)))
+        at = match.end()
+        token = match[0]
+        if token in ("{", "]"):
+            braces += 1
+        elif token in ("}", "["):
+            braces -= 1
+        else:
+            number = float(match[1]) if match[1] else 1.0
+    parts.append((prompt[at:], _weight(number, braces)))
+    return "".join(_weighted(text, weight) for text, weight in parts)
+
+
+def _weight(number: float, braces: int) -> float:
+    """Within what ComfyUI's own editor goes to, however many braces there are."""
+    power = _STEP ** max(-100, min(braces, 100))
+    return max(-10.0, min(number * power, 10.0))
+
+
+def _weighted(text: str, weight: float) -> str:
+    text = re.sub(r"(?<!\\)([()])", r"\\\1", text)
+    core = text.strip(" ,\n")
+    if not core or abs(weight - 1) < 0.005:
+        return text
+    start = text.index(core)
+    return f"{text[:start]}({core}:{weight:.3g}){text[start + len(core) :]}"

@@ -1,0 +1,1 @@
+"""Nodes that do the work of several, expanded into ComfyUI's own."""

@@ -1,0 +1,161 @@
+"""ComfyUI's API graph: ``{id: {"class_type": …, "inputs": {name: value or [id, slot]}}}``.
+
+Links, and the values that reach an input through other nodes. A graph comes from a stranger's file:
+anything may be missing, of a wrong type, or go round in circles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from .composites.table import expand
+from .nodes import Constant, Link, Node, Source, plain, to_link
+from .passthrough import passed_on
+from .value_nodes import VALUE_NODES
+
+MAX_NODES = 10_000
+MAX_HOPS = 1_000_000
+"""Links followed in one graph, all told."""
+MAX_VALUE_DEPTH = 100
+"""Nodes in a row that a value may run through."""
+
+
+class Graph:
+    """The nodes of an API graph, in the order of the file.
+
+    Nodes that do the work of several are there in parts (see :mod:`nodes.recall.graph.composites.table`).
+    """
+
+    def __init__(self, nodes: Iterable[Node]) -> None:
+        self.nodes = {node.id: node for node in nodes}
+        self.size = len(self.nodes)
+        """Nodes in the file."""
+        self._redirects: dict[Link, tuple[Any, Node]] = {}
+        self._values: dict[Link, Any] = {}
+        self._hops = 0
+        self._depth = 0
+        self._cut = not expand(self)
+        self._values.clear()  # what could not be told while the graph was not yet whole
+
+    @property
+    def exhausted(self) -> bool:
+        """True when the graph is larger than it is read: what was read is not complete."""
+        return self._cut or self._hops > MAX_HOPS
+
+    @classmethod
+    def from_api(cls, data: Any) -> Graph | None:
+        """Read parsed JSON; ``None`` where it holds no nodes. Entries that are no nodes are left out.
+
+        Raises ValueError for more than MAX_NODES nodes.
+        """
+        if not isinstance(data, Mapping):
+            return None
+        nodes = []
+        for key, entry in data.items():
+            if isinstance(entry, Mapping) and isinstance(entry.get("class_type"), str):
+                inputs = entry.get("inputs")
+                nodes.append(Node(str(key), entry["class_type"], inputs if isinstance(inputs, Mapping) else {}))
+        if len(nodes) > MAX_NODES:
+            raise ValueError(f"the graph has {len(nodes)} nodes; at most {MAX_NODES} are read")
+        return cls(nodes) if nodes else None
+
+    def replace(self, node: Node, outputs: Mapping[int, Any]) -> None:
+        """Put others in the place of a node.
+
+        outputs: what comes out of its slots: a link to another node, or what stands at an input of the node.
+        Slots that are not named lead nowhere.
+        """
+        del self.nodes[node.id]
+        self._redirects.update({Link(node.id, slot): (value, node) for slot, value in outputs.items()})
+
+    def link(self, node: Node, name: str) -> Link | None:
+        """The link at an input, as it stands there; ``None`` for a value or nothing."""
+        return to_link(node.inputs.get(name))
+
+    def source(self, link: Link | None) -> Source | None:
+        """The node and slot that a link comes from, behind whatever only passes it on.
+
+        A value that stands at a node which passes it on is a :class:`Constant`.
+        ``None`` where the link leads nowhere: to a missing node, in circles, or to a pipe that lacks the value.
+        """
+        todo: list[tuple[Any, str | None, Node | None]] = [(link, None, None)]
+        visited: set[tuple[Link, str | None]] = set()
+        while todo:
+            value, wanted, at = todo.pop()
+            link = to_link(value)
+            if link is None:
+                if at is not None and wanted is None and plain(value) is not None:
+                    return Constant.of(value, at), 0
+                continue
+            if (link, wanted) in visited:
+                continue
+            visited.add((link, wanted))
+            self._hops += 1
+            if self._hops > MAX_HOPS:
+                return None
+            node = self.nodes.get(link.id)
+            if link in self._redirects:
+                value, at = self._redirects[link]
+                todo.append((value, wanted, at))
+            elif node is not None:
+                steps = passed_on(self, node, link.slot, wanted)
+                if steps is not None:
+                    todo += [(step.value, step.wanted, node) for step in reversed(steps)]
+                elif wanted is None:
+                    return node, link.slot
+        return None
+
+    def input(self, node: Node, name: str) -> Source | None:
+        """:meth:`source` of an input."""
+        return self.source(self.link(node, name))
+
+    def value(self, node: Node, name: str) -> Any:
+        """The value at an input: as it stands there, or computed through the nodes that it is linked to.
+
+        ``None`` where there is none or it cannot be told.
+        """
+        return self._resolve(node.inputs.get(name))
+
+    def culprit(self, node: Node, name: str) -> Node | None:
+        """The node at which the computation of a linked value ended, for a message."""
+        visited: set[str] = set()
+        todo = [self.link(node, name)]
+        last = None
+        while todo:
+            found = self.source(todo.pop())
+            if found is None or found[0].id in visited:
+                continue
+            visited.add(found[0].id)
+            rule = VALUE_NODES.get(found[0].class_type)
+            if rule is None:
+                return found[0]
+            last = found[0]
+            todo += [self.link(found[0], name) for name in rule.names_of(found[0])]
+        return last
+
+    def _resolve(self, value: Any) -> Any:
+        link = to_link(value)
+        if link is None:
+            return plain(value)
+        if self._depth >= MAX_VALUE_DEPTH:
+            return None
+        self._depth += 1
+        try:
+            found = self.source(link)
+            return self._computed(*found) if found else None
+        finally:
+            self._depth -= 1
+
+    def _computed(self, node: Node, slot: int) -> Any:
+        if isinstance(node, Constant):
+            return plain(node.inputs["value"])
+        at = Link(node.id, slot)
+        if at not in self._values:
+            self._values[at] = None  # a circle ends here
+            rule = VALUE_NODES.get(node.class_type)
+            if rule is not None:
+                arguments = {name: self._resolve(node.inputs.get(name)) for name in rule.names_of(node)}
+                unknown = any(value is None and self.link(node, name) for name, value in arguments.items())
+                self._values[at] = rule.value(arguments, slot, unknown)
+        return self._values[at]

@@ -1,0 +1,384 @@
+"""The editor's workflow, turned into the API graph that it would run as.
+
+It lists nodes with their sockets and the bare values of their widgets. Muted and bypassed nodes, reroutes,
+primitives, get and set nodes and subgraphs exist only there: what the editor does with them when it queues a
+workflow is done here. Everything comes from a stranger's file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from .graph import MAX_HOPS, MAX_NODES
+from .nodes import short, to_link
+from .ui_widgets import WIDGETS
+
+MAX_DEPTH = 20
+"""Subgraphs inside each other."""
+MUTED, BYPASSED = 2, 4
+VIRTUAL = {"Reroute", "PrimitiveNode", "Note", "MarkdownNote", "GetNode", "SetNode"}
+"""Nodes of the editor alone."""
+_INPUT, _OUTPUT = "-10", "-20"
+"""The ids that stand for a subgraph's own inputs and outputs."""
+_CONTROL = ("fixed", "increment", "decrement", "randomize", "increment-wrap", None)
+"""Values of the widget behind a seed that says what comes after it; it has no name."""
+_BUTTONS = (None, "", "image", "upload")
+"""Values of buttons, which stand at the end."""
+
+
+class Converted(NamedTuple):
+    """A workflow as an API graph."""
+
+    graph: dict[str, Any]
+    warnings: tuple[str, ...]
+
+
+def is_workflow(data: Any) -> bool:
+    """Whether parsed JSON is an editor's workflow."""
+    return isinstance(data, Mapping) and isinstance(data.get("nodes"), list)
+
+
+def to_api(data: Mapping[str, Any]) -> Converted:
+    """The API graph of a workflow. Raises ValueError for more nodes than are read."""
+    return _Workflow(data).convert()
+
+
+class _Node:
+    """A node of a workflow; whatever is not as it must be is as if it were not there."""
+
+    def __init__(self, data: Mapping[str, Any]) -> None:
+        self.id = str(data["id"])
+        self.type: str = data["type"]
+        self.mode = data.get("mode")
+        self.inputs = [entry for entry in _list(data.get("inputs")) if isinstance(entry, Mapping)]
+        self.outputs = [entry if isinstance(entry, Mapping) else {} for entry in _list(data.get("outputs"))]
+        self.values = data.get("widgets_values")
+
+    @property
+    def first_value(self) -> Any:
+        values = self.values
+        if isinstance(values, Mapping):
+            values = list(values.values())
+        return values[0] if isinstance(values, list) and values else None
+
+    def link(self, index: int) -> Any:
+        return self.inputs[index].get("link") if 0 <= index < len(self.inputs) else None
+
+    def __str__(self) -> str:
+        return f"node {short(self.id)} ({short(self.type)})"
+
+
+class _Scope:
+    """The nodes of the workflow itself, or of one place where a subgraph stands."""
+
+    def __init__(self, data: Mapping[str, Any], prefix: str = "", parent: _Scope | None = None,
+                 instance: _Node | None = None) -> None:  # fmt: skip
+        self.data = data
+        self.prefix = prefix
+        self.parent = parent
+        self.instance = instance
+        self.children: dict[str, _Scope] = {}
+        self.nodes: dict[str, _Node] = {}
+        for entry in _list(data.get("nodes")):
+            if isinstance(entry, Mapping) and isinstance(entry.get("type"), str) and _is_id(entry.get("id")):
+                node = _Node(entry)
+                self.nodes[node.id] = node
+        self.links: dict[str, tuple[str, int]] = dict(_links(_list(data.get("links"))))
+        self.promoted: dict[str, Any] = self._promoted()
+        self.sets = {
+            node.first_value: node for node in self.nodes.values()
+            if node.type == "SetNode" and isinstance(node.first_value, str) and node.mode not in (MUTED, BYPASSED)
+        }  # fmt: skip
+        """What is set under a name."""
+
+    def ports(self, kind: str) -> list[Mapping[str, Any]]:
+        """The inputs or outputs of the subgraph."""
+        return [port if isinstance(port, Mapping) else {} for port in _list(self.data.get(kind))]
+
+    def _promoted(self) -> dict[str, Any]:
+        """The values at the subgraph's own widgets, by the names of its inputs."""
+        values = self.instance.values if self.instance else None
+        if not isinstance(values, list):
+            return {}
+        widgets = {
+            str(entry.get("link"))
+            for node in self.nodes.values() for entry in node.inputs if isinstance(entry.get("widget"), Mapping)
+        }  # fmt: skip
+        names = [
+            port.get("name") for port in self.ports("inputs")
+            if any(str(link) in widgets for link in _list(port.get("linkIds")))
+        ]  # fmt: skip
+        # Another number of values is how some editors keep them: inside alone.
+        if len(names) != len(values):
+            return {}
+        return {name: value for name, value in zip(names, values, strict=True) if isinstance(name, str)}
+
+
+class _Workflow:
+    def __init__(self, data: Mapping[str, Any]) -> None:
+        definitions = data.get("definitions")
+        subgraphs = _list(definitions.get("subgraphs")) if isinstance(definitions, Mapping) else []
+        self.subgraphs = {s["id"]: s for s in subgraphs if isinstance(s, Mapping) and isinstance(s.get("id"), str)}
+        self.count = 0
+        self.hops = 0
+        self.root = self._scope(_Scope(data), 0)
+
+    def _scope(self, scope: _Scope, depth: int) -> _Scope:
+        """Enter the subgraphs of a scope."""
+        self.count += len(scope.nodes)
+        if self.count > MAX_NODES:
+            raise ValueError(f"the workflow has more than {MAX_NODES} nodes, which is as many as are read")
+        for node in scope.nodes.values():
+            definition = self.subgraphs.get(node.type)
+            if definition is not None and depth < MAX_DEPTH:
+                child = _Scope(definition, f"{scope.prefix}{node.id}:", scope, node)
+                scope.children[node.id] = self._scope(child, depth + 1)
+        return scope
+
+    def convert(self) -> Converted:
+        graph: dict[str, Any] = {}
+        untold: dict[str, _Node] = {}
+        warnings: list[str] = []
+        for scope, node in self._running(self.root):
+            if node.type.startswith(("workflow>", "workflow/")):
+                warnings.append(f"{node} is a group node, which is not read")
+            elif "everywhere" in node.type.lower():
+                warnings.append(f"{node} hands values on without links: these are not followed")
+            inputs, known = self._inputs(scope, node)
+            graph[scope.prefix + node.id] = {"class_type": node.type, "inputs": inputs}
+            if not known:
+                untold[scope.prefix + node.id] = node
+        if self.hops > MAX_HOPS:
+            warnings.append("the workflow has more links than are followed: it was not read to its end")
+        met = [str(untold[node_id]) for node_id in _upstream(graph) if node_id in untold]
+        if met:
+            names = ", ".join(met[:8]) + (", …" if len(met) > 8 else "")
+            warnings.append(f"the workflow does not say which value of a node is what, and is not known for {names}")
+        return Converted(graph, tuple(warnings))
+
+    def _running(self, scope: _Scope) -> Iterator[tuple[_Scope, _Node]]:
+        """The nodes that would run."""
+        for node in scope.nodes.values():
+            if node.mode in (MUTED, BYPASSED) or node.type in VIRTUAL:
+                continue
+            if node.id in scope.children:
+                yield from self._running(scope.children[node.id])
+            else:
+                yield scope, node
+
+    def _inputs(self, scope: _Scope, node: _Node) -> tuple[dict[str, Any], bool]:
+        """The inputs of a node as the API has them, and whether all of its values could be told."""
+        values, known = widget_values(node.type, node.values, [_widget(entry) for entry in node.inputs])
+        for entry in node.inputs:
+            name = _widget(entry) or entry.get("name")
+            if isinstance(name, str) and entry.get("link") is not None:
+                value = self._behind(scope, entry["link"])
+                if value is not None:
+                    values[name] = value
+                elif _widget(entry) is None:
+                    values.pop(name, None)
+        return values, known
+
+    def _behind(self, scope: _Scope | None, link: Any) -> Any:
+        """What comes through a link: ``[id, slot]``, a value, or ``None``."""
+        visited: set[tuple[str, str]] = set()
+        while scope is not None and link is not None and (scope.prefix, str(link)) not in visited:
+            visited.add((scope.prefix, str(link)))
+            self.hops += 1
+            if str(link) not in scope.links or self.hops > MAX_HOPS:
+                return None
+            origin, slot = scope.links[str(link)]
+            node = scope.nodes.get(origin)
+            if origin == _INPUT and scope.instance is not None:
+                ports = scope.ports("inputs")
+                name = ports[slot].get("name") if 0 <= slot < len(ports) else None
+                entry = next((e for e in scope.instance.inputs if e.get("name") == name), None)
+                if entry is None or entry.get("link") is None:
+                    return _value(scope.promoted.get(name)) if isinstance(name, str) else None
+                scope, link = scope.parent, entry["link"]
+            elif node is None or node.mode == MUTED:
+                return None
+            elif node.mode == BYPASSED:
+                link = _bypass(node, slot)
+            elif node.type == "Reroute":
+                link = node.link(0)
+            elif node.type == "PrimitiveNode":
+                return _value(node.first_value)
+            elif node.type == "GetNode":
+                scope, link = self._set(scope, node.first_value)
+            elif node.id in scope.children:
+                scope = scope.children[node.id]
+                link = _end(scope, slot)
+            else:
+                return [scope.prefix + origin, slot]
+        return None
+
+    def _set(self, scope: _Scope, name: Any) -> tuple[_Scope | None, Any]:
+        """Where a get node has its value from: the set node of that name, here or further out."""
+        within: _Scope | None = scope
+        while within is not None:
+            if isinstance(name, str) and name in within.sets:
+                return within, within.sets[name].link(0)
+            within = within.parent
+        return None, None
+
+
+def widget_values(kind: str, values: Any, inputs: list[str | None]) -> tuple[dict[str, Any], bool]:
+    """Widget values by name, and whether they could be told.
+
+    inputs: of the node's sockets, the names of the widgets that they belong to (``None`` for the others).
+    """
+    if isinstance(values, Mapping):
+        return {key: _value(value) for key, value in values.items() if isinstance(key, str)}, True
+    if not isinstance(values, list) or not values:
+        return {}, True
+    if kind in _LISTS:
+        return _LISTS[kind](values), True
+    # Newer editors name every widget: then there are as many values as names. Older ones name only those that
+    # were turned into sockets, so that a table of the common nodes is needed. Buttons have values too.
+    named = [name for name in inputs if name is not None]
+    table = list(WIDGETS.get(kind, ()))
+    for buttons in (False, True):
+        for names, fewer in ((named, False), (table, True)):
+            if names and (found := _matched(names, values, fewer, buttons)) is not None:
+                return found, True
+    return {}, kind in WIDGETS and all(_one_of(value, _BUTTONS) for value in values)
+
+
+def _matched(names: list[str], values: list[Any], fewer: bool, buttons: bool) -> dict[str, Any] | None:
+    """Values by name, over the unnamed widgets behind seeds; ``None`` where they do not go together.
+
+    fewer: whether the last names may lack values, as in a workflow from before the node had those widgets.
+    buttons: whether the values of buttons may follow.
+    """
+    found: dict[str, Any] = {}
+    spare = len(values) - len(names)
+    rest = list(values)
+    for name in names:
+        if not rest:
+            break
+        value = rest.pop(0)
+        found[name] = _value(value)
+        # Behind a seed the word itself is enough, as no other widget comes there that has such a value.
+        sure = "seed" in name and isinstance(rest[0] if rest else None, str)
+        if rest and _is_number(value) and _one_of(rest[0], _CONTROL) and (sure or spare > 0):
+            rest.pop(0)
+            spare -= 1
+    if (len(found) < len(names) and not fewer) or not all(_fits(name, value) for name, value in found.items()):
+        return None
+    return found if not rest or (buttons and all(_one_of(value, _BUTTONS) for value in rest)) else None
+
+
+_NUMBERS = {"steps", "cfg", "denoise", "width", "height", "strength_model", "strength_clip", "guidance", "noise_seed"}
+_WORDS = {"scheduler", "text", "add_noise"}
+
+
+def _fits(name: str, value: Any) -> bool:
+    """Whether a value can be that of a widget: values that lie one place off must not pass."""
+    if name in _NUMBERS:
+        return _is_number(value) or value is None
+    if name in _WORDS or name.endswith("_name"):
+        return not _is_number(value) or isinstance(value, bool)
+    return True
+
+
+def _power_loras(values: list[Any]) -> dict[str, Any]:
+    """rgthree's Power Lora Loader keeps objects among its buttons."""
+    entries = [value for value in values if isinstance(value, Mapping) and "lora" in value]
+    return {f"lora_{i}": entry for i, entry in enumerate(entries, 1)}
+
+
+def _managed_loras(values: list[Any]) -> dict[str, Any]:
+    """LoRA Manager keeps a list of objects."""
+    lists = (value for value in values if isinstance(value, list))
+    return {"loras": next((v for v in lists if all(isinstance(e, Mapping) for e in v)), [])}
+
+
+def _stacker(values: list[Any]) -> dict[str, Any]:
+    """The LoRA Stacker has four widgets for each of its LoRAs."""
+    names = ["input_mode", "lora_count"]
+    for i in range(1, 51):
+        names += [f"lora_name_{i}", f"lora_wt_{i}", f"model_str_{i}", f"clip_str_{i}"]
+    return {name: _value(value) for name, value in zip(names, values, strict=False)}
+
+
+_LISTS = {
+    "Power Lora Loader (rgthree)": _power_loras,
+    "Lora Loader (LoraManager)": _managed_loras,
+    "Lora Stacker (LoraManager)": _managed_loras,
+    "LoRA Stacker": _stacker,
+}
+"""Nodes whose widgets come in lists."""
+
+
+def _bypass(node: _Node, slot: int) -> Any:
+    """The link that a bypassed node passes on: at its own place where the type is the same, else the first such."""
+    kind = node.outputs[slot].get("type") if 0 <= slot < len(node.outputs) else None
+    places = [slot, *range(len(node.inputs))] if kind is not None else []
+    for place in places:
+        if 0 <= place < len(node.inputs) and node.inputs[place].get("type") == kind:
+            return node.link(place)
+    return None
+
+
+def _end(scope: _Scope, slot: int) -> Any:
+    """The link inside a subgraph that one of its outputs comes through."""
+    ports = scope.ports("outputs")
+    links = _list(ports[slot].get("linkIds")) if 0 <= slot < len(ports) else []
+    return links[0] if links else None
+
+
+def _links(entries: list[Any]) -> Iterator[tuple[str, tuple[str, int]]]:
+    """Links by id, of both forms: [id, from, slot, to, slot, type], or an object."""
+    for entry in entries:
+        if isinstance(entry, Mapping):
+            link, origin, slot = (entry.get(key) for key in ("id", "origin_id", "origin_slot"))
+        elif isinstance(entry, list) and len(entry) >= 4:
+            link, origin, slot = entry[:3]
+        else:
+            continue
+        if _is_id(link) and _is_id(origin) and isinstance(slot, int):
+            yield str(link), (str(origin), slot)
+
+
+def _upstream(graph: Mapping[str, Any]) -> list[str]:
+    """The nodes that lead to those that save something, or to any end where none does."""
+    linked = {k: [link.id for v in node["inputs"].values() if (link := to_link(v))] for k, node in graph.items()}
+    followed = {node_id for ids in linked.values() for node_id in ids}
+    ends = [k for k in graph if k not in followed and linked[k]]
+    todo = [k for k in ends if "save" in graph[k]["class_type"].lower()] or ends
+    found: dict[str, None] = {}
+    while todo:
+        node_id = todo.pop()
+        if node_id in graph and node_id not in found:
+            found[node_id] = None
+            todo += linked[node_id]
+    return list(found)
+
+
+def _value(value: Any) -> Any:
+    """A widget's value as the API has it: a list must not pose as a link."""
+    return {"__value__": value} if isinstance(value, list) else value
+
+
+def _widget(entry: Mapping[str, Any]) -> str | None:
+    widget = entry.get("widget")
+    name = widget.get("name") if isinstance(widget, Mapping) else None
+    return name if isinstance(name, str) else None
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _is_id(value: Any) -> bool:
+    return isinstance(value, str | int) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _one_of(value: Any, choices: tuple[Any, ...]) -> bool:
+    return (value is None or isinstance(value, str)) and value in choices

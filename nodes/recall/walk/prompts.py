@@ -1,0 +1,188 @@
+"""Prompts: from a conditioning back to the texts that it was encoded from."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from ..formats.cutoff import NOT_APPLIED, used_regions
+from ..graph.nodes import Link, Node, Source, to_link
+from .reader import At, Reader
+
+MAX_CONDITIONINGS = 100
+MAX_CHAIN = 500
+"""Nodes in a row that add regions to a text."""
+
+
+class Encoder(NamedTuple):
+    """A node that encodes text."""
+
+    texts: tuple[str, ...]
+    """Its inputs with texts, which are for several text encoders and mostly say the same."""
+    clip: str = "clip"
+    weighs: bool = False
+    """Whether it reads emphasis in the text in a way of its own."""
+
+
+ENCODERS: dict[str, Encoder] = {
+    "CLIPTextEncode": Encoder(("text",)),
+    "CLIPTextEncodeSDXL": Encoder(("text_g", "text_l")),
+    "CLIPTextEncodeSDXLRefiner": Encoder(("text",)),
+    "CLIPTextEncodeFlux": Encoder(("clip_l", "t5xxl")),
+    "CLIPTextEncodeSD3": Encoder(("clip_l", "clip_g", "t5xxl")),
+    "CLIPTextEncodeHiDream": Encoder(("clip_l", "clip_g", "t5xxl", "llama")),
+    "CLIPTextEncodeHunyuanDiT": Encoder(("bert", "mt5xl")),
+    "CLIPTextEncodePixArtAlpha": Encoder(("text",)),
+    "CLIPTextEncodeLumina2": Encoder(("user_prompt",)),
+    "CLIPTextEncodeSDXL+": Encoder(("text",)),
+    "TextEncodeForSamplerParams+": Encoder(("text",)),
+    "Text to Conditioning": Encoder(("text",)),
+    "Power Prompt - Simple (rgthree)": Encoder(("prompt",), "opt_clip"),
+    "SDXL Power Prompt - Simple / Negative (rgthree)": Encoder(("prompt_g", "prompt_l"), "opt_clip"),
+    "BNK_CLIPTextEncodeAdvanced": Encoder(("text",), weighs=True),
+    "BNK_CLIPTextEncodeSDXLAdvanced": Encoder(("text_g", "text_l"), weighs=True),
+    "smZ CLIPTextEncode": Encoder(("text",), weighs=True),
+    "CLIPTextEncode (NSP)": Encoder(("text",)),
+}
+_CONTROLNETS = {
+    "ControlNetApply", "ControlNetApplyAdvanced", "ControlNetApplySD3", "ControlNetInpaintingAliMamaApply",
+    "ACN_AdvancedControlNetApply", "ACN_AdvancedControlNetApply_v2", "Apply ControlNet Stack", "CR Apply ControlNet",
+    "CR Apply Multi-ControlNet",
+}  # fmt: skip
+_JOINS = {
+    "ConditioningCombine", "ConditioningConcat", "ConditioningAverage", "ConditioningMultiCombine",
+    "ImpactCombineConditionings", "ImpactConcatConditionings",
+}  # fmt: skip
+_JOINED = re.compile(r"conditioning(?:_to|_from|_?\d{1,4})", re.ASCII)
+
+
+@dataclass
+class Prompt:
+    """One side's prompt as it is collected."""
+
+    side: str
+    texts: list[tuple[str, str]] = field(default_factory=list)
+    """Text and place."""
+    encoders: list[tuple[Node, str]] = field(default_factory=list)
+    """Nodes that encode them, and their input for the text encoder."""
+    complete: bool = True
+    """False where a part cannot be told."""
+
+
+def read_prompt(reader: Reader, side: str, links: tuple[Link | None, ...]) -> Prompt:
+    """Set a prompt from a sampler's conditionings. side: ``positive`` or ``negative``."""
+    prompt = Prompt(side)
+    _follow(reader, prompt, [reader.graph.source(link) for link in links])
+    if not prompt.complete and not prompt.texts:
+        reader.draft.warn(f"the {side} prompt could not be read from the graph")
+    texts = [text for text, _ in prompt.texts if text]
+    if len(texts) > 1:
+        reader.draft.warn(f"the {side} prompt is put together from {len(texts)} texts, which are joined by commas")
+    if prompt.texts:
+        places = list(dict.fromkeys(place for text, place in prompt.texts if text or not texts))
+        reader.draft.set(side, ", ".join(texts), ", ".join(places[:4]))
+    return prompt
+
+
+def _follow(reader: Reader, prompt: Prompt, todo: list[Source | None]) -> None:
+    """Collect the texts behind conditionings."""
+    visited: set[tuple[str, int]] = set()
+    while todo:
+        source = todo.pop(0)
+        if source is None:
+            prompt.complete = False
+        elif (source[0].id, source[1]) not in visited and len(visited) < MAX_CONDITIONINGS:
+            visited.add((source[0].id, source[1]))
+            todo += _behind(reader, prompt, *source)
+
+
+def _behind(reader: Reader, prompt: Prompt, node: Node, slot: int) -> list[Source | None]:
+    """Take what a node of the conditioning's way has; returns where to look on."""
+    graph, draft, kind = reader.graph, reader.draft, node.class_type
+    if prompt.side == "positive" and "guidance" in node.inputs:
+        reader.take("guidance", At(node, "guidance"))
+    if kind in ENCODERS:
+        _encoded(reader, prompt, node, ENCODERS[kind])
+        return []
+    if kind == "ConditioningZeroOut":
+        prompt.texts.append(("", reader.place(node)))
+        return []
+    if kind == "FluxGuidance":
+        return [graph.input(node, "conditioning")]
+    if kind.startswith("BNK_CutoffRegionsToConditioning"):
+        prompt.complete = _cutoff(reader, prompt, node) and prompt.complete
+        return []
+    if kind in _JOINS:
+        return [graph.input(node, name) for name in sorted(node.inputs, key=_in_order) if _JOINED.fullmatch(name)]
+    paired = any(to_link(node.inputs.get(name)) for name in ("positive", "negative"))
+    names = ("positive", "negative") if paired else ("conditioning",)
+    links = [graph.link(node, name) for name in names]
+    if not any(links):
+        draft.warn(f"the {prompt.side} prompt comes from {node}, which is not known here")
+        prompt.complete = False
+        return []
+    if kind in _CONTROLNETS or "controlnet" in kind.lower():
+        draft.warn(f"the image was made with a ControlNet ({node}), which the HiRes pass does not use")
+    else:
+        draft.warn(f"{node} changes the {prompt.side} prompt's conditioning: what it does is not kept")
+    # One conditioning goes on whatever the slot; of two, each in its own.
+    return [graph.source(links[slot] if 0 <= slot < len(links) else links[0] if len(links) == 1 else None)]
+
+
+def _in_order(name: str) -> tuple[int, int, str]:
+    """Numbers by their size, and what is added to before what is added."""
+    number = re.sub(r"\D", "", name)
+    return (int(number) if number.isascii() and number else 0, name.endswith("_from"), name)
+
+
+def _encoded(reader: Reader, prompt: Prompt, node: Node, encoder: Encoder) -> None:
+    prompt.encoders.append((node, encoder.clip))
+    found = dict.fromkeys(_text(reader, node, name, prompt.side) for name in encoder.texts if name in node.inputs)
+    known = [text for text in found if text is not None]
+    if not known:
+        prompt.complete = False
+    if encoder.weighs and known:
+        reader.draft.warn(f"{node} weighs words in a way of its own, which is not kept")
+    for text in known:
+        prompt.texts.append((text, reader.place(node, encoder.texts[0])))
+
+
+def _text(reader: Reader, node: Node, name: str, side: str) -> str | None:
+    value = reader.graph.value(node, name)
+    if isinstance(value, str):
+        return value
+    why = (
+        reader.untold(node, name)
+        if reader.graph.link(node, name) and value is None
+        else f"{node.place(name)} is no text"
+    )
+    reader.draft.warn(f"{why}: this part of the {side} prompt is not recalled")
+    return None
+
+
+def _cutoff(reader: Reader, prompt: Prompt, node: Node) -> bool:
+    """A text with BNK Cutoff's regions; False where it cannot be told."""
+    graph = reader.graph
+    triples: list[tuple[Any, ...]] = []
+    source = graph.input(node, "clip_regions")
+    for _ in range(MAX_CHAIN):
+        if source is None:
+            return False
+        step = source[0]
+        if step.class_type == "BNK_CutoffBasePrompt":
+            regions = used_regions(reversed(triples))
+            if regions:
+                reader.draft.carried["cutoff"] = regions
+                reader.draft.warn(NOT_APPLIED)
+            text = _text(reader, step, "text", prompt.side)
+            if text is not None:
+                prompt.texts.append((text, reader.place(step, "text")))
+                prompt.encoders.append((step, "clip"))
+            return text is not None
+        if step.class_type != "BNK_CutoffSetRegions":
+            reader.draft.warn(f"the {prompt.side} prompt comes from {step}, which is not known here")
+            return False
+        triples.append(tuple(graph.value(step, name) for name in ("region_text", "target_text", "weight")))
+        source = graph.input(step, "clip_regions")
+    return False

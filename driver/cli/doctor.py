@@ -270,7 +270,8 @@ print(len(found))
 
 def _run_python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run code in a process of its own, so that this one stays quick and what crashes does not take it along."""
-    command = [sys.executable, "-c", code, *arguments]
+    # Without the current folder, whose modules would be imported in place of Python's own.
+    command = [sys.executable, "-c", f"import sys\nsys.path[:] = filter(None, sys.path)\n{code}", *arguments]
     try:
         return subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=_PROBE_TIMEOUT)
     except subprocess.TimeoutExpired:

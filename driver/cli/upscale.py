@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 def add_upscale_parser(commands: Any, exits: str) -> argparse.ArgumentParser:
     """Define ``upscale``."""
-    upscale = commands.add_parser(
+    upscale: argparse.ArgumentParser = commands.add_parser(
         "upscale", help="upscale images 2x, keeping their prompts, LoRAs and other parameters", epilog=exits,
         description="Upscales images 2x and regenerates them with the prompts, LoRAs and models that made them.",
         allow_abbrev=False,

@@ -25,7 +25,8 @@ def opened(path: Path) -> Image.Image:
 
 def levels(image: Image.Image) -> np.ndarray:
     """(H, W, 3) float32, 0 … 1."""
-    return np.asarray(image, np.float32) / 255
+    values: np.ndarray = np.asarray(image, np.float32) / 255
+    return values
 
 
 def before_after(source: bytes, result: Path) -> Path:

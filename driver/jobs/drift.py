@@ -161,23 +161,26 @@ def most_changed(reference: np.ndarray, candidate: np.ndarray, height: int, widt
 def _opponent(picture: np.ndarray) -> np.ndarray:
     """Luma and two colour differences at half weight, (H, W, 3)."""
     picture = picture.astype(np.float32)
-    luma = picture @ np.array([0.299, 0.587, 0.114], np.float32)
-    return np.stack([luma, 0.5 * (picture[..., 2] - luma), 0.5 * (picture[..., 0] - luma)], axis=-1)
+    luma: np.ndarray = picture @ np.array([0.299, 0.587, 0.114], np.float32)
+    channels: np.ndarray = np.stack([luma, 0.5 * (picture[..., 2] - luma), 0.5 * (picture[..., 0] - luma)], axis=-1)
+    return channels
 
 
 def _cells(picture: np.ndarray, size: int) -> np.ndarray:
     """Means of square cells that overlap by half, so that no object falls between all of them: (rows, columns, C)."""
     half = size // 2
     rows, columns = picture.shape[0] // half, picture.shape[1] // half
-    small = picture[: rows * half, : columns * half].reshape(rows, half, columns, half, -1).mean((1, 3))
-    return (small[:-1, :-1] + small[1:, :-1] + small[:-1, 1:] + small[1:, 1:]) / 4
+    small: np.ndarray = picture[: rows * half, : columns * half].reshape(rows, half, columns, half, -1).mean((1, 3))
+    cells: np.ndarray = (small[:-1, :-1] + small[1:, :-1] + small[:-1, 1:] + small[1:, 1:]) / 4
+    return cells
 
 
 def _around(cells: np.ndarray) -> np.ndarray:
     """Mean of each cell's neighbourhood, five half-overlapping cells wide."""
     padded = np.pad(cells, ((2, 2), (2, 2), (0, 0)), mode="edge")
     windows = np.lib.stride_tricks.sliding_window_view(padded, (5, 5), axis=(0, 1))
-    return windows.mean((-2, -1))
+    means: np.ndarray = windows.mean((-2, -1))
+    return means
 
 
 def _decorrelation(a: np.ndarray, b: np.ndarray) -> float:

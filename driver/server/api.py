@@ -76,7 +76,8 @@ class ComfyApi:
 
     def object_info(self, node_class: str) -> dict[str, Any] | None:
         """The definition of a node class, or None where the server does not have it."""
-        return self.get_json(f"/object_info/{node_class}").get(node_class)
+        found: dict[str, Any] | None = self.get_json(f"/object_info/{node_class}").get(node_class)
+        return found
 
     def queue_length(self) -> int:
         """Jobs that the server has, queued and running, whoever gave them. Answered quickly or not at all."""

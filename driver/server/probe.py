@@ -25,7 +25,7 @@ def answers(url: str) -> bool:
 
 def is_busy(url: str) -> bool:
     try:
-        return get(f"{url}/prompt", timeout=5).json()["exec_info"]["queue_remaining"] > 0
+        return bool(get(f"{url}/prompt", timeout=5).json()["exec_info"]["queue_remaining"] > 0)
     except (requests.RequestException, ValueError, KeyError, TypeError):
         return False
 

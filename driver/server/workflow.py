@@ -51,11 +51,12 @@ def build(image: str, command: str, prefix: str, path: Path | None = None, tile:
         raise WorkflowError(
             f"{path} is a workflow in the editor's format; the API's format is needed (in the editor: Export (API))."
         )
+    nodes: dict[str, Any] = graph
     for kind, value in ((IMAGE_NODE, image), (COMMAND_NODE, command), (SAVE_NODE, prefix)):
-        graph[node_id(graph, kind)]["inputs"][_INPUT[kind]] = value
+        nodes[node_id(nodes, kind)]["inputs"][_INPUT[kind]] = value
     if tile is not None:
-        graph[node_id(graph, TILES_NODE)]["inputs"].update(tiling="custom", tile_size=tile)
-    return graph
+        nodes[node_id(nodes, TILES_NODE)]["inputs"].update(tiling="custom", tile_size=tile)
+    return nodes
 
 
 def node_id(graph: Mapping[str, Any], kind: str) -> str:
@@ -73,7 +74,7 @@ def titles(graph: Mapping[str, Any]) -> dict[str, str]:
 
 def editor_workflow(image: str, command: str, prefix: str, tile: int | None = None) -> dict[str, Any]:
     """The editor's workflow with the same values, which goes into the result, so that it can be dragged back."""
-    workflow = copy.deepcopy(_read(ui_file()))
+    workflow: dict[str, Any] = copy.deepcopy(_read(ui_file()))
     values = {IMAGE_NODE: image, COMMAND_NODE: command, SAVE_NODE: prefix}
     for node in workflow["nodes"]:
         if node["type"] in values:

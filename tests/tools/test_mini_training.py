@@ -58,6 +58,7 @@ def test_drift_has_a_gradient_at_black():
     assert torch.isfinite(out.grad).all()
 
 
+@pytest.mark.slow  # PyTorch's Muon computes in bfloat16, which takes minutes on CPUs without it
 def test_optimizer_moves_the_weights_of_the_network_itself(decoder):
     before = {name: weights.detach().clone() for name, weights in decoder.named_parameters()}
     latents, wanted = torch.randn(2, 4, 4, 4), torch.rand(2, 3, 32, 32)

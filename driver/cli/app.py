@@ -24,7 +24,7 @@ from .doctor import add_doctor_parser
 from .options import JOB_OPTIONS
 from .server import add_server_parser
 from .sweep import add_sweep_parser, run_sweep
-from .terminal import DONE, FAILED, INTERRUPTED, UsageError, exit_code, shown
+from .terminal import DONE, FAILED, INTERRUPTED, UsageError, exit_code, printable
 from .upscale import add_upscale_parser, run_upscale
 
 _EXITS = "exit codes: 0 done, 1 a job failed, 2 it cannot be run as given (bad command, no such file, no prompt), 130 interrupted"
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _log_to_file(getattr(options, "verbose", False))
         return int(options.run(options))
     except DistilleryError as error:
-        errors.print(f"[red]{shown(str(error))}[/red]", highlight=False)
+        errors.print(f"[red]{printable(str(error))}[/red]", highlight=False)
         return exit_code(error)
     except KeyboardInterrupt:
         errors.print("Interrupted.")

@@ -12,9 +12,10 @@ from rich.table import Table
 
 from ...nodes.errors import DistilleryError
 from ...nodes.generation import Generation, to_dict
+from ..sources import label
 from .options import SOURCE, add_source_options
 from .report import generation_table, report_error
-from .terminal import DONE, code_of_all, exit_code, expanded, shown
+from .terminal import DONE, code_of_all, exit_code, expanded, printable
 
 _JSON_KEYS = """--json prints one object for each image, in a line of its own:
   source        as it was given, without the query of a URL
@@ -63,11 +64,11 @@ def run_checkmetadata(options: argparse.Namespace) -> int:
             codes.append(exit_code(error))
             continue
         if options.json:
-            print(json_line({"source": source.split("?")[0], **to_dict(generation)}), flush=True)
+            print(json_line({"source": label(source), **to_dict(generation)}), flush=True)
         else:
             if len(sources) > 1:
                 size = f"{image.width}x{image.height}"
-                Console(soft_wrap=True).print(f"[bold]{shown(source.split('?')[0])}[/bold]  {size}", highlight=False)
+                Console(soft_wrap=True).print(f"[bold]{printable(label(source))}[/bold]  {size}", highlight=False)
             show_generation(generation)
         codes.append(DONE)
     return code_of_all(codes)
@@ -106,7 +107,7 @@ def show_generation(generation: Generation) -> None:
         table.add_column(style="cyan", no_wrap=True)
         table.add_column(overflow="fold")
         for name, value in carried:
-            table.add_row(shown(name), shown(value))
+            table.add_row(printable(name), printable(value))
         console.print(table)
     for warning in generation.warnings:
-        console.print(f"[yellow]! {shown(warning)}[/yellow]", highlight=False)
+        console.print(f"[yellow]! {printable(warning)}[/yellow]", highlight=False)

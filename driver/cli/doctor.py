@@ -299,9 +299,9 @@ def _models_in(folder: Path) -> list[str]:
     return sorted(found)
 
 
-def _some(names: list[str], shown: int = 5) -> str:
-    rest = len(names) - shown
-    return ", ".join(names[:shown]) + (f" and {rest} more" if rest > 0 else "")
+def _some(names: list[str], limit: int = 5) -> str:
+    rest = len(names) - limit
+    return ", ".join(names[:limit]) + (f" and {rest} more" if rest > 0 else "")
 
 
 # --- the command -------------------------------------------------------------------------------------------------

@@ -11,7 +11,8 @@ from rich.table import Table
 
 from ...nodes.errors import DistilleryError
 from ...nodes.generation import Generation
-from .terminal import shown
+from ..sources import label
+from .terminal import printable
 
 if TYPE_CHECKING:
     from ..jobs.job import Item, Result
@@ -21,9 +22,9 @@ if TYPE_CHECKING:
 def report_error(options: argparse.Namespace, screen: Console, source: str, error: DistilleryError) -> None:
     """Say that a source could not be done, as the options want it said."""
     if options.json:
-        print(json.dumps({"source": source.split("?")[0], "error": str(error)}, ensure_ascii=False), flush=True)
+        print(json.dumps({"source": label(source), "error": str(error)}, ensure_ascii=False), flush=True)
     else:
-        screen.print(f"[red]{shown(source.split('?')[0])}: {shown(str(error))}[/red]", highlight=False)
+        screen.print(f"[red]{printable(label(source))}: {printable(str(error))}[/red]", highlight=False)
 
 
 def report_result(options: argparse.Namespace, source: str, result: Result) -> None:
@@ -36,23 +37,23 @@ def report_result(options: argparse.Namespace, source: str, result: Result) -> N
 
 def as_json(source: str, result: Result) -> dict[str, Any]:
     """A result as ``upscale --json`` prints it."""
-    return {"source": source.split("?")[0], **result.as_dict()}
+    return {"source": label(source), **result.as_dict()}
 
 
 def show_result(result: Result) -> None:
     """Where the result is, what was recalled, warnings, seconds."""
     console = Console(soft_wrap=True)
-    console.print(f"[bold]{shown(str(result.path))}[/bold]  {result.width}x{result.height}", highlight=False)
+    console.print(f"[bold]{printable(str(result.path))}[/bold]  {result.width}x{result.height}", highlight=False)
     if result.skipped:
         console.print("[dim]is there already, made from the same picture with the same parameters[/dim]")
         return
     if result.compared is not None:
-        console.print(f"[bold]{shown(str(result.compared))}[/bold]  before and after", highlight=False)
+        console.print(f"[bold]{printable(str(result.compared))}[/bold]  before and after", highlight=False)
     console.print(generation_table(result.generation))
     if result.choice is not None:
-        console.print(f"[green]{shown(result.choice.reason)}[/green]", highlight=False)
+        console.print(f"[green]{printable(result.choice.reason)}[/green]", highlight=False)
     for warning in result.warnings:
-        console.print(f"[yellow]! {shown(warning)}[/yellow]", highlight=False)
+        console.print(f"[yellow]! {printable(warning)}[/yellow]", highlight=False)
     slow = [f"{title} {seconds:.1f}" for title, seconds in result.seconds.items() if seconds >= 0.05]
     cached = f"; {len(result.cached)} stages from the cache" if result.cached else ""
     console.print(
@@ -70,7 +71,7 @@ def generation_table(generation: Generation) -> Table:
     table.add_column(style="dim", overflow="fold")
     for name, value, where in as_rows(generation):
         if value:
-            table.add_row(shown(name), shown(value), shown(where))
+            table.add_row(printable(name), printable(value), printable(where))
     return table
 
 

@@ -14,6 +14,7 @@ from rich.console import Console
 from ...nodes.command import CommandError, format_command, parse_command, parse_value
 from ...nodes.errors import DistilleryError
 from ...nodes.parameters import BY_NAME
+from ..sources import label
 from .options import (
     SOURCE,
     add_manifest,
@@ -26,7 +27,7 @@ from .options import (
     typed_parameters,
 )
 from .report import add_to_manifest, report_error
-from .terminal import DONE, INTERRUPTED, exit_code, shown
+from .terminal import DONE, INTERRUPTED, exit_code, printable
 
 
 def add_sweep_parser(commands: Any, exits: str) -> None:
@@ -75,8 +76,8 @@ def run_sweep(options: argparse.Namespace) -> int:
     parse_command(command)
     screen = Console(stderr=True, soft_wrap=True)
     pictures = preview_protocol(options, screen)
-    shortened = options.source.split("?")[0]
-    name = shown(Path(shortened).name)
+    shortened = label(options.source)
+    name = printable(Path(shortened).name)
     manifest = Manifest(Path(options.manifest)) if options.manifest else None
 
     def on_done(text: str, made: Result | DistilleryError) -> None:
@@ -105,7 +106,7 @@ def run_sweep(options: argparse.Namespace) -> int:
             return INTERRUPTED
     if options.json:
         data = {
-            "source": options.source.split("?")[0],
+            "source": label(options.source),
             "sheet": str(made.sheet),
             "upscaled": str(made.upscaled.path),
             "power": made.choice.as_json(),
@@ -122,7 +123,7 @@ def run_sweep(options: argparse.Namespace) -> int:
         return DONE
     console = Console(soft_wrap=True)
     for variant, result in made.results.items():
-        console.print(f"{shown(str(result.path))}  {made.drifts[variant]}", highlight=False)
-    console.print(f"[bold]{shown(str(made.sheet))}[/bold]", highlight=False)
-    console.print(f"[green]{shown(made.choice.reason)}[/green]", highlight=False)
+        console.print(f"{printable(str(result.path))}  {made.drifts[variant]}", highlight=False)
+    console.print(f"[bold]{printable(str(made.sheet))}[/bold]", highlight=False)
+    console.print(f"[green]{printable(made.choice.reason)}[/green]", highlight=False)
     return DONE

@@ -20,7 +20,7 @@ DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 MISSING = "\0"
 """Stands for a value that was not given; no argument of a process can hold it."""
 
-# What a stranger's image must not send to a terminal: control characters, and those that turn the text around.
+# Not sent to a terminal from untrusted input: control characters, and those that turn the text around.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
@@ -40,7 +40,7 @@ def code_of_all(codes: Sequence[int]) -> int:
     return USAGE if set(codes) == {USAGE} else FAILED
 
 
-def shown(text: str) -> str:
+def printable(text: str) -> str:
     """Text from elsewhere, fit for a terminal and for rich."""
     return escape(_CONTROL.sub("\ufffd", text))
 

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from ...nodes.command import format_command, parse_command
 from ...nodes.errors import DistilleryError
+from ..sources import label
 from .options import (
     SOURCE,
     add_manifest,
@@ -23,7 +24,7 @@ from .options import (
     typed_parameters,
 )
 from .report import add_to_manifest, report_error, report_result
-from .terminal import DONE, INTERRUPTED, code_of_all, exit_code, expanded, shown
+from .terminal import DONE, INTERRUPTED, code_of_all, exit_code, expanded, printable
 
 if TYPE_CHECKING:
     from ..jobs.job import Item
@@ -94,12 +95,12 @@ def _upscale_one(
     settings = {
         "preview": pictures is not None, "compare": options.compare, "skip_existing": options.skip_existing, **parameters
     }  # fmt: skip
-    shortened = source.split("?")[0]
+    shortened = label(source)
     try:
         if options.json:
             result = upscaler.upscale(source, command, **settings)
         else:
-            with TerminalProgress(screen, shown(Path(shortened).name), pictures) as progress:
+            with TerminalProgress(screen, printable(Path(shortened).name), pictures) as progress:
                 result = upscaler.upscale(source, command, progress, **settings)
     except DistilleryError as error:
         report_error(options, screen, source, error)
@@ -123,7 +124,7 @@ def _upscale_many(
 
     screen = Console(stderr=True, soft_wrap=True)
     sources: list[str] = options.sources
-    labels = [shown(Path(s.split("?")[0]).name) for s in sources]
+    labels = [printable(Path(label(s)).name) for s in sources]
     noted: set[int] = set()
     codes: list[int] = []
     pictures = preview_protocol(options, screen)
@@ -159,6 +160,6 @@ def _upscale_many(
             for index, source in enumerate(sources):
                 if index not in noted:
                     error = JobCancelled("The job was cancelled.")
-                    add_to_manifest(manifest, Item(index, source.split("?")[0], None, error), command, parameters)
+                    add_to_manifest(manifest, Item(index, label(source), None, error), command, parameters)
             return INTERRUPTED
     return code_of_all(codes)

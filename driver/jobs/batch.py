@@ -12,11 +12,11 @@ from ...nodes.errors import DistilleryError
 from ..cancel import CancelToken
 from ..errors import JobCancelled, NotStarted, ServerError
 from ..events import Message, Progress
+from ..sources import label
 from ..sources.load import STANDARD_INPUT
 from .backend import Backend
 from .job import Item, Result
 from .ordered_map import ordered
-from .prepare import source_label
 
 NO_EVENTS: Callable[[int, Progress], None] = lambda index, event: None  # noqa: E731
 
@@ -130,7 +130,7 @@ class Batch:
         entry = self._entries[index]
         with self._lock:
             entry.state = State.ENDED
-        item = Item(index, source_label(entry.source), result, error)
+        item = Item(index, label(entry.source), result, error)
         self._on_done(item)
         return item
 

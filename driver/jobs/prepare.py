@@ -14,6 +14,7 @@ from ...nodes.parameters import BY_NAME, MIN_SIDE
 from ...nodes.recall import recall
 from ...nodes.settings import settings_for
 from ..errors import SourceError
+from ..sources import label
 from ..sources.clean_image import CleanImage, clean_image
 from ..sources.load import load
 from .job import Job, Options
@@ -60,7 +61,7 @@ def prepare(
     settings = settings_for(clean.generation, parsed)  # what cannot be run is said before a server is started
     job = Job(
         id=options.job_id,
-        source=source_label(source),
+        source=label(source),
         source_hash=hashlib.sha256(image.data).hexdigest(),
         command=command,
         checkpoint=settings.generation.checkpoint if settings.denoise > 0 else None,
@@ -69,11 +70,6 @@ def prepare(
         preview=options.preview,
     )
     return Task(job, clean, folder, options.compare, options.skip_existing, options.ticket)
-
-
-def source_label(source: str | Path) -> str:
-    """The source for messages and records: without the query of a URL, which carries signatures."""
-    return str(source).split("?")[0]
 
 
 def command_text(command: str, parameters: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 from urllib.parse import SplitResult, parse_qsl, unquote, urlencode
 
 from ..errors import SourceError
-from .fetch import Network, request, shown, split_url
+from .fetch import MAX_BYTES, FetchPolicy, http_get, http_post, public_url, split_url
 
 CDN, MEDIA, API = "cdn.discordapp.com", "media.discordapp.net", "discord.com"
 HOSTS = (CDN, MEDIA)
@@ -64,6 +64,18 @@ class Attachment:
         return self.expires is not None and self.expires <= (time.time() if now is None else now)
 
 
+def fetch(parts: SplitResult, token: str | None = None, policy: FetchPolicy | None = None) -> tuple[bytes, str]:
+    """Download an attachment; returns the bytes and the file's name.
+
+    token: of a bot, to renew a link that has expired; None: the one in the environment. Raises SourceError.
+    """
+    found = usable(attachment(parts), token or environment_token(), policy)
+    answer = http_get(CDN, found.target, MAX_BYTES, policy)
+    if answer.status != 200:
+        raise _refusal(answer.status, found)
+    return answer.body, found.name
+
+
 def attachment(parts: SplitResult) -> Attachment:
     """The attachment that a link leads to, from the parts of the link.
 
@@ -74,7 +86,7 @@ def attachment(parts: SplitResult) -> Attachment:
     name = unquote(match[1]) if match else ""
     if parts.hostname not in HOSTS or not match or name in (".", "..") or re.search(r"[/\\\x00-\x1f\x7f]", name):
         raise SourceError(
-            f"{shown(parts.geturl())} is not the link of an attachment. Use Copy Link on the image itself."
+            f"{public_url(parts.geturl())} is not the link of an attachment. Use Copy Link on the image itself."
         )
     given: dict[str, str] = {}
     for key, value in parse_qsl(parts.query):
@@ -82,14 +94,14 @@ def attachment(parts: SplitResult) -> Attachment:
     return Attachment(parts.path, tuple((key, given[key]) for key in ("ex", "is", "hm") if key in given))
 
 
-def usable(found: Attachment, token: str | None = None, network: Network | None = None) -> Attachment:
+def usable(found: Attachment, token: str | None = None, policy: FetchPolicy | None = None) -> Attachment:
     """The attachment with a link that still works, as far as the link itself tells.
 
     One that has expired or has no signature is renewed where there is a token. Raises SourceError with what to do.
     """
     expired = found.expired()
     if (expired or not found.signed) and token:
-        return refreshed(found, token, network)
+        return refreshed(found, token, policy)
     if expired:
         ended = datetime.fromtimestamp(found.expires or 0, timezone.utc)
         raise SourceError(
@@ -99,7 +111,7 @@ def usable(found: Attachment, token: str | None = None, network: Network | None 
     return found
 
 
-def refreshed(found: Attachment, token: str, network: Network | None = None) -> Attachment:
+def refreshed(found: Attachment, token: str, policy: FetchPolicy | None = None) -> Attachment:
     """The same attachment with a fresh signature, from Discord's API.
 
     token: of a bot. Raises SourceError where Discord does not give one; the token is in no message.
@@ -107,10 +119,8 @@ def refreshed(found: Attachment, token: str, network: Network | None = None) -> 
     if not re.fullmatch(r"[\x21-\x7e]+", token):
         raise SourceError(f"What {TOKEN} holds is not the token of a bot: tokens have no spaces and no other letters.")
     body = json.dumps({"attachment_urls": [found.url]}).encode()
-    answer = request(
-        "POST", API, _REFRESH, _MAX_ANSWER, network,
-        {"Authorization": f"Bot {token}", "Content-Type": "application/json"}, body,
-    )  # fmt: skip
+    headers = {"Authorization": f"Bot {token}", "Content-Type": "application/json"}
+    answer = http_post(API, _REFRESH, _MAX_ANSWER, headers, body, policy)
     if answer.status in (401, 403):
         raise SourceError(f"Discord does not take the bot's token in {TOKEN} ({answer.status}). Set it anew.")
     if answer.status == 429:
@@ -137,7 +147,7 @@ def _fresh(body: bytes, found: Attachment) -> Attachment | None:
     return replace(found, signature=fresh.signature)
 
 
-def refusal(status: int, found: Attachment) -> SourceError:
+def _refusal(status: int, found: Attachment) -> SourceError:
     """What to do about an answer other than 200."""
     if status in (403, 404, 410):
         why = (
@@ -151,6 +161,6 @@ def refusal(status: int, found: Attachment) -> SourceError:
     return SourceError(f"Discord answered {status} and not with an image. Copy the image's link again.")
 
 
-def token() -> str | None:
+def environment_token() -> str | None:
     """The bot's token, where the environment has one."""
     return os.environ.get(TOKEN, "").strip() or None

@@ -32,6 +32,8 @@ DEADLINE = 60.0
 SILENCE = 15.0
 """Seconds to connect, and between two bytes."""
 MAX_URL = 4096
+MAX_BYTES = 64 * 2**20
+"""Largest image file that is taken."""
 USER_AGENT = "DiscordBot (https://github.com/distillery-upscale/distillery-upscale, 1)"
 """Discord's API asks for this form; others take it as well as any."""
 
@@ -80,8 +82,8 @@ def system_resolve(host: str) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Network:
-    """What a request runs under. Tests exchange these rules, never the code that fetches."""
+class FetchPolicy:
+    """Rules of a request: which addresses are allowed, and for how long. Tests exchange them, never the code that fetches."""
 
     resolve: Resolve = system_resolve
     permitted: Callable[[str], bool] = is_public
@@ -109,18 +111,20 @@ def split_url(url: str) -> SplitResult:
     """
     text = url.strip()
     if len(text) > MAX_URL:
-        raise SourceError(f"{shown(text)} is not fetched: a link has at most {MAX_URL} characters, not {len(text)}.")
+        raise SourceError(
+            f"{public_url(text)} is not fetched: a link has at most {MAX_URL} characters, not {len(text)}."
+        )
     if _UNSAFE.search(text):
         raise SourceError(
-            f"{shown(text)} is not fetched: it holds a space, a backslash or a control character. Copy the link again."
+            f"{public_url(text)} is not fetched: it holds a space, a backslash or a control character. Copy the link again."
         )
     try:
         parts = urlsplit(text)
         port = parts.port
     except ValueError:
-        raise SourceError(f"{shown(text)} is not a link that can be read. Copy it again.") from None
+        raise SourceError(f"{public_url(text)} is not a link that can be read. Copy it again.") from None
     if parts.scheme != "https" or port not in (None, 443) or set("@%") & set(parts.netloc) or not parts.hostname:
-        raise SourceError(f"{shown(text)} is not fetched: only plain https links are (https://host/path).")
+        raise SourceError(f"{public_url(text)} is not fetched: only plain https links are (https://host/path).")
     return parts
 
 
@@ -135,29 +139,40 @@ def host_name(text: str) -> str:
     return name
 
 
-def request(
+def http_get(host: str, target: str, max_bytes: int, policy: FetchPolicy | None = None) -> Answer:
+    """Get a file from one host over https, once; redirects are not followed.
+
+    host: a checked name. target: path and query, percent-encoded or not. max_bytes: of the answer's body.
+    Raises SourceError where no answer came; its status is the caller's to judge.
+    """
+    return _exchange("GET", host, target, max_bytes, policy)
+
+
+def http_post(
+    host: str, target: str, max_bytes: int, headers: Mapping[str, str], body: bytes, policy: FetchPolicy | None = None
+) -> Answer:
+    """Post a body to one host over https, once; as :func:`http_get` in all else."""
+    return _exchange("POST", host, target, max_bytes, policy, headers, body)
+
+
+def _exchange(
     method: str,
     host: str,
     target: str,
     max_bytes: int,
-    network: Network | None = None,
+    policy: FetchPolicy | None,
     headers: Mapping[str, str] | None = None,
     body: bytes | None = None,
 ) -> Answer:
-    """Ask one host over https, once; nothing is followed.
-
-    host: a checked name. target: path and query, percent-encoded or not. max_bytes: of the answer's body.
-    Raises SourceError where nothing can be had; an answer that is no success is the caller's to judge.
-    """
-    network = network or Network()
-    ends = time.monotonic() + network.deadline
-    address = _address(host, network, ends)
+    policy = policy or FetchPolicy()
+    ends = time.monotonic() + policy.deadline
+    address = _address(host, policy, ends)
     connection = HTTPSConnection(
         address,
-        network.port,
+        policy.port,
         timeout=max(0.05, min(SILENCE, ends - time.monotonic())),
         server_hostname=host,  # what TLS asks for, and what the context has the certificate checked for
-        ssl_context=network.context or _default_context(),
+        ssl_context=policy.context or _default_context(),
     )
     with contextlib.closing(connection), _Watchdog(ends) as watchdog:
         try:
@@ -179,7 +194,7 @@ def request(
             if not watchdog.bitten:
                 raise SourceError(f"{host} could not be asked: {_reason(error, host)}. Try again.") from error
         if watchdog.bitten:
-            raise SourceError(f"{host} took longer than {network.deadline:g} s. Try again.") from None
+            raise SourceError(f"{host} took longer than {policy.deadline:g} s. Try again.") from None
     return answer
 
 
@@ -194,19 +209,19 @@ def global_address(host: str, resolve: Resolve, permitted: Callable[[str], bool]
     return addresses[0]
 
 
-def shown(url: str) -> str:
+def public_url(url: str) -> str:
     """A URL for messages and logs: without its query, which carries signatures, and without user and password."""
     text = re.split(r"[?#]", url, maxsplit=1)[0]
     return re.sub(r"//[^/]*@", "//", text)[:200]
 
 
-def _address(host: str, network: Network, ends: float) -> str:
+def _address(host: str, policy: FetchPolicy, ends: float) -> str:
     """As global_address, but not longer than the deadline: a look-up cannot be interrupted, only left behind."""
     found: queue.SimpleQueue[str | Exception] = queue.SimpleQueue()
 
     def look_up() -> None:
         try:
-            found.put(global_address(host, network.resolve, network.permitted))
+            found.put(global_address(host, policy.resolve, policy.permitted))
         except Exception as error:
             found.put(error)
 
@@ -214,7 +229,7 @@ def _address(host: str, network: Network, ends: float) -> str:
     try:
         result = found.get(timeout=max(0.0, ends - time.monotonic()))
     except queue.Empty:
-        raise SourceError(f"The look-up of {host} took longer than {network.deadline:g} s. Try again.") from None
+        raise SourceError(f"The look-up of {host} took longer than {policy.deadline:g} s. Try again.") from None
     if isinstance(result, Exception):
         raise result
     return result

@@ -8,15 +8,14 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
-from urllib.parse import SplitResult, unquote
+from urllib.parse import SplitResult
 
 from ..errors import SourceError
-from . import discord as discord_links
+from . import discord, label, web
 from .clean_image import check_header
-from .fetch import Network, host_name, request, shown, split_url
+from .fetch import MAX_BYTES, FetchPolicy, host_name, public_url, split_url
 
 STANDARD_INPUT = "-"
-MAX_BYTES = 64 * 2**20
 
 _URL = re.compile(r"\s*<?\s*[a-zA-Z][a-zA-Z0-9+.-]*://")
 
@@ -29,16 +28,18 @@ class SourceImage:
     name: str
     """For messages: the file's name."""
     stem: str
-    """For the result's name; a stranger may have chosen it."""
+    """For the result's name; untrusted input."""
     width: int
     height: int
     """In pixels, as stored: EXIF may turn the image."""
+    label: str
+    """The source as it was given, without the query of a URL."""
 
 
 def load(
     source: str | Path,
     allow_hosts: Collection[str] = (),
-    network: Network | None = None,
+    policy: FetchPolicy | None = None,
     token: str | None = None,
 ) -> SourceImage:
     """Read a file or standard input (``-``), or fetch a link.
@@ -48,44 +49,33 @@ def load(
     """
     if isinstance(source, str):
         if source.strip() == STANDARD_INPUT:
-            return _checked(_read_standard_input(), "the standard input", "stdin")
+            return _checked(_read_standard_input(), "the standard input", "stdin", source)
         if _URL.match(source):
-            data, name = fetch(source, allow_hosts, network, token)
-            return _checked(data, name, PurePosixPath(name).stem)
+            data, name = fetch(source, allow_hosts, policy, token)
+            return _checked(data, name, PurePosixPath(name).stem, source)
     return _load_file(source)
 
 
 def fetch(
-    url: str, allow_hosts: Collection[str] = (), network: Network | None = None, token: str | None = None
+    url: str, allow_hosts: Collection[str] = (), policy: FetchPolicy | None = None, token: str | None = None
 ) -> tuple[bytes, str]:
     """Download what a link leads to; returns the bytes and the file's name. See :func:`load`."""
     allowed = {host_name(host) for host in allow_hosts}
     parts = split_url(url.strip().removeprefix("<").removesuffix(">"))
-    if parts.hostname in discord_links.HOSTS:
-        found = discord_links.usable(discord_links.attachment(parts), token or discord_links.token(), network)
-        answer = request("GET", discord_links.CDN, found.target, MAX_BYTES, network)
-        if answer.status != 200:
-            raise discord_links.refusal(answer.status, found)
-        return answer.body, found.name
-    host = parts.hostname or ""
-    if host not in allowed:
-        raise SourceError(_not_fetched(parts, allowed))
-    target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
-    answer = request("GET", host, target, MAX_BYTES, network)
-    if 300 <= answer.status < 400:
-        raise SourceError(f"{host} sends elsewhere ({answer.status}), which is not followed. Give the final link.")
-    if answer.status != 200:
-        raise SourceError(f"{host} answered {answer.status} and not with an image. Check the link.")
-    return answer.body, unquote(PurePosixPath(parts.path).name) or host
+    if parts.hostname in discord.HOSTS:
+        return discord.fetch(parts, token, policy)
+    if parts.hostname in allowed:
+        return web.fetch(parts, policy)
+    raise SourceError(_not_fetched(parts, allowed))
 
 
 def _not_fetched(parts: SplitResult, allowed: set[str]) -> str:
-    link = shown(parts.geturl())
+    link = public_url(parts.geturl())
     if parts.hostname in ("discord.com", "discordapp.com", "ptb.discord.com", "canary.discord.com"):
         return f"{link} is the link of a message or a channel. Use Copy Link on the image itself."
     others = f" and links to {', '.join(sorted(allowed))}" if allowed else ""
     return (
-        f"{link} is not fetched: only attachments of Discord ({' and '.join(discord_links.HOSTS)}){others} are. Download the image and give the file, or allow the host "
+        f"{link} is not fetched: only attachments of Discord ({' and '.join(discord.HOSTS)}){others} are. Download the image and give the file, or allow the host "
         "with --allow-host if you trust it."
     )
 
@@ -99,12 +89,12 @@ def _load_file(source: str | Path) -> SourceImage:
         with path.open("rb") as file:
             data = _read(file, str(path))
     except FileNotFoundError:
-        link = str(source).strip().startswith((*discord_links.HOSTS, "https:", "http:", "www."))
+        link = str(source).strip().startswith((*discord.HOSTS, "https:", "http:", "www."))
         hint = " If it is meant as a link: one begins with https://." if link else ""
         raise SourceError(f"There is no file {brief}.{hint}") from None
     except (OSError, ValueError, RuntimeError) as error:  # a NUL in the name; ~nobody
         raise SourceError(f"{brief} cannot be read: {getattr(error, 'strerror', None) or error}.") from error
-    return _checked(data, path.name, path.stem)
+    return _checked(data, path.name, path.stem, source)
 
 
 def _read_standard_input() -> bytes:
@@ -125,6 +115,6 @@ def _read(stream: BinaryIO, name: str) -> bytes:
     return data
 
 
-def _checked(data: bytes, name: str, stem: str) -> SourceImage:
+def _checked(data: bytes, name: str, stem: str, source: str | Path) -> SourceImage:
     _, width, height = check_header(data, name)
-    return SourceImage(data, name, stem or "image", width, height)
+    return SourceImage(data, name, stem or "image", width, height, label(source))

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from distillery.driver import Driver
+from distillery.driver import Upscaler
 from distillery.driver.server import workflow
 from distillery.nodes.generation import HiRes
 from distillery.nodes.model_files.plan import NO_FALLBACK
@@ -150,7 +150,7 @@ def test_from_the_upload_to_the_result_and_back(open_editor, server, tmp_path):
 
 def test_a_result_of_the_driver_loads_the_graph_that_made_it(open_editor, server, tmp_path):
     source = picture(tmp_path / "rock.png")
-    with Driver(server=server.url, out=tmp_path) as driver:
+    with Upscaler(server=server.url, out=tmp_path) as driver:
         result = driver.upscale(source, "--power 0")
     editor = open_editor()
     editor.drop(result.path)

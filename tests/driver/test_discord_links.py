@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tls_host import answering
 
 from distillery.driver.errors import SourceError
-from distillery.driver.sources import discord as discord_links
+from distillery.driver.sources import discord
 from distillery.driver.sources.discord import TOKEN, attachment, refreshed, usable
 from distillery.driver.sources.fetch import split_url
 
@@ -20,7 +20,7 @@ SOON = f"{int(time.time()) + 86400:x}"
 SECRET = "MTk4.secret-token_x"
 
 
-def link(text: str) -> discord_links.Attachment:
+def link(text: str) -> discord.Attachment:
     return attachment(split_url(text))
 
 
@@ -75,7 +75,8 @@ def test_whatever_is_taken_is_one_attachment(tail):
 
 
 def test_expired_links_are_recognised_without_asking(monkeypatch):
-    monkeypatch.setattr(discord_links, "request", lambda *_: pytest.fail("Discord was asked"))
+    monkeypatch.setattr(discord, "http_post", lambda *_: pytest.fail("Discord was asked"))
+    monkeypatch.setattr(discord, "http_get", lambda *_: pytest.fail("Discord was asked"))
     old = link(f"https://cdn.discordapp.com{PATH}?ex=65000000&is=1&hm=ab")
     assert old.expired(0x65000000) and not old.expired(0x64FFFFFF)
     with pytest.raises(SourceError, match=rf"expired \(2023-09-12 06:06 UTC\).*Copy.*{TOKEN}"):
@@ -96,7 +97,7 @@ def test_an_expired_link_is_renewed_with_a_token(tls_host):
     fresh = f"https://cdn.discordapp.com{PATH}?ex={SOON}&is=5&hm=new&"
     host = tls_host(renewal(fresh))
     old = link(f"https://media.discordapp.net{PATH}?ex=65000000&is=1&hm=ab&width=9")
-    assert usable(old, SECRET, host.network()).url == fresh.rstrip("&")
+    assert usable(old, SECRET, host.policy()).url == fresh.rstrip("&")
     head, _, body = host.requests[0].decode().partition("\r\n\r\n")
     assert (
         head.startswith("POST /api/v10/attachments/refresh-urls HTTP/1.1\r\n") and "\r\nHost: discord.com\r\n" in head
@@ -107,13 +108,13 @@ def test_an_expired_link_is_renewed_with_a_token(tls_host):
 
 def test_a_link_without_its_signature_is_renewed_with_a_token(tls_host):
     host = tls_host(renewal(f"https://cdn.discordapp.com{PATH}?ex={SOON}&is=5&hm=new"))
-    assert usable(link(f"https://cdn.discordapp.com{PATH}"), SECRET, host.network()).signed
+    assert usable(link(f"https://cdn.discordapp.com{PATH}"), SECRET, host.policy()).signed
 
 
 def test_a_link_that_still_works_is_left_alone(tls_host):
     host = tls_host()
     found = link(f"https://cdn.discordapp.com{PATH}?ex={SOON}&is=1&hm=ab")
-    assert usable(found, SECRET, host.network()) == found and host.connections == 0
+    assert usable(found, SECRET, host.policy()) == found and host.connections == 0
 
 
 @pytest.mark.parametrize(
@@ -135,7 +136,7 @@ def test_a_link_that_still_works_is_left_alone(tls_host):
 def test_what_discord_does_not_renew_is_told_without_the_token(tls_host, act, words):
     host = tls_host(act)
     with pytest.raises(SourceError, match=words) as error:
-        refreshed(link(f"https://cdn.discordapp.com{PATH}?ex=1&is=1&hm=ab"), SECRET, host.network())
+        refreshed(link(f"https://cdn.discordapp.com{PATH}?ex=1&is=1&hm=ab"), SECRET, host.policy())
     assert SECRET not in str(error.value) and host.connections == 1
 
 
@@ -143,7 +144,7 @@ def test_what_discord_does_not_renew_is_told_without_the_token(tls_host, act, wo
 def test_a_token_that_cannot_be_one_is_not_sent(tls_host, token):
     host = tls_host()
     with pytest.raises(SourceError, match=TOKEN) as error:
-        refreshed(link(f"https://cdn.discordapp.com{PATH}?ex=1&is=1&hm=ab"), token, host.network())
+        refreshed(link(f"https://cdn.discordapp.com{PATH}?ex=1&is=1&hm=ab"), token, host.policy())
     assert not token or token not in str(error.value)
     assert host.connections == 0
 

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from distillery.driver import Driver
+from distillery.driver import Upscaler
 from distillery.driver.errors import SourceError
 from distillery.nodes.errors import DistilleryError
 from distillery.nodes.parameters import MINI_NAME, NEGATIVE_SUFFIX
@@ -26,7 +26,7 @@ HIRES_STAGES = {"VAE Encode", "VAE Decode", "HiRes pass (KSampler)", "Load Model
 
 @pytest.fixture(scope="module")
 def driver(server, tmp_path_factory):
-    with Driver(server=server.url, out=tmp_path_factory.mktemp("out")) as driver:
+    with Upscaler(server=server.url, out=tmp_path_factory.mktemp("out")) as driver:
         yield driver
 
 

@@ -15,7 +15,7 @@ from PIL.PngImagePlugin import PngInfo
 from safetensors.torch import save_file
 from test_job import opened, picture, plain_graph, write_image
 
-from distillery.driver import Driver
+from distillery.driver import Upscaler
 from distillery.driver.errors import JobError
 from distillery.nodes.generation import Lora
 from distillery.nodes.model_files.aliases import FILE_NAME
@@ -42,7 +42,7 @@ def driver(server, models, tmp_path_factory):
             weights[f"{key}.alpha"] = torch.tensor(8.0)
         (models / "loras" / "styles").mkdir(exist_ok=True)
         save_file(weights, models / "loras" / "styles" / f"{name}.safetensors")
-    with Driver(server=server.url, out=tmp_path_factory.mktemp("out")) as driver:
+    with Upscaler(server=server.url, out=tmp_path_factory.mktemp("out")) as driver:
         yield driver
     checkpoint.unlink()  # other tests count on the built-in checkpoint being the only one
 

@@ -13,8 +13,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from ..generation import Generation, from_dict
 from ..imaging.pixels import tensors_to_image
-from ..model_files.upscalers import UpscalerInfo
-from ..record import RECORD_KEY, record_for
+from ..record import RECORD_KEY, UpscalerInfo, record_for
 from ..summary import of_result
 from .show import show
 from .types import CATEGORY, GenerationLink, UpscalerInfoLink

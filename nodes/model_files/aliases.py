@@ -17,7 +17,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .names import MAX_NAME, exact_name, match_name
+from ..values import MAX_NAME
+from .names import exact_name, match_name
 
 FILE_NAME = "distillery_aliases.txt"
 SECTIONS = ("checkpoints", "vae", "loras")

@@ -15,6 +15,7 @@ from typing import Any
 
 from .errors import DistilleryError
 from .parameters import BY_NAME, PARAMETERS, Parameter
+from .texts import shorten
 
 # A dash run opens a parameter only at the start or after white space and directly before a letter, so
 # that "well--lit" and "a man — tall" stay text. Single typographic dashes are what keyboards make of "--".
@@ -140,8 +141,7 @@ def _lookup(name: str) -> Parameter:
 
 
 def _quote(text: str) -> str:
-    text = " ".join(text.split())
-    return f'"{text if len(text) <= 60 else text[:57] + "..."}"'
+    return f'"{shorten(text, 60)}"'
 
 
 assert {p.field for p in PARAMETERS} == {f.name for f in fields(Command)} - {"warnings"}

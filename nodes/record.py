@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .generation import Generation, to_dict
-from .model_files.upscalers import UpscalerInfo
 
 RECORD_KEY = "distillery"
 """Keyword of the PNG text chunk, and of the Save node's result."""
 RECORD_VERSION = 1
 RELAY = "copy_of_another_file"
 """Key that is true in the record of a mere copy: see :func:`relay_for`."""
+
+
+@dataclass(frozen=True)
+class UpscalerInfo:
+    """The upscale model that a Load UltraSharp node gave."""
+
+    name: str
+    """File name."""
+    notice: str | None = None
+    """A warning for the user, such as that a stand-in was used."""
 
 
 def record_for(generation: Generation, upscaler: UpscalerInfo | None = None) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+from ...nodes.imaging.depth import eight_bits, is_deep, sixteen_bits
 from ..errors import JobError
 from .output import save_png
 
@@ -97,8 +98,8 @@ def contact_sheet(rows: Sequence[Sequence[Cell]], corner: tuple[int, int], tile:
 
 def _rgb(image: Image.Image) -> Image.Image:
     upright = ImageOps.exif_transpose(image)
-    if upright.mode.startswith("I"):
-        upright = upright.point(lambda value: value / 257).convert("L")
+    if is_deep(upright):
+        upright = Image.fromarray(eight_bits(sixteen_bits(upright)))
     if "A" in upright.getbands() or "transparency" in upright.info:
         ground = Image.new("RGBA", upright.size, (128, 128, 128, 255))
         return Image.alpha_composite(ground, upright.convert("RGBA")).convert("RGB")

@@ -13,39 +13,16 @@ from PIL import Image, ImageCms, ImageOps
 from PIL.PngImagePlugin import PngInfo
 
 from ...nodes.generation import Generation
+from ...nodes.image_formats import SVG, WEB_PAGE, XML, image_format, other_format
+from ...nodes.imaging.depth import eight_bits, is_deep, sixteen_bits
 from ...nodes.record import RECORD_KEY, relay_for
+from ...nodes.texts import reason_of
 from ..errors import SourceError
 
 MAX_PIXELS = 64_000_000
 """Of the source; the result has four times as many."""
 ACCEPTED = "Give a PNG, JPEG or WebP file."
 COMPRESS_LEVEL = 4
-
-_MAGIC: tuple[tuple[bytes, int, str], ...] = (
-    (b"\x89PNG\r\n\x1a\n", 0, "PNG"),
-    (b"\xff\xd8\xff", 0, "JPEG"),
-    (b"WEBP", 8, "WEBP"),
-    (b"GIF87a", 0, "GIF"),
-    (b"GIF89a", 0, "GIF"),
-    (b"BM", 0, "BMP"),
-    (b"II*\0", 0, "TIFF"),
-    (b"MM\0*", 0, "TIFF"),
-    (b"ftypavif", 4, "AVIF"),
-    (b"ftypavis", 4, "AVIF"),
-)
-"""First bytes, where they stand, and Pillow's format: only that one decoder is tried."""
-
-_OTHERS: tuple[tuple[bytes, int, str], ...] = (
-    (b"ftyphei", 4, "a HEIC image"),
-    (b"ftypmif1", 4, "a HEIC image"),
-    (b"\xff\x0a", 0, "a JPEG XL image"),
-    (b"\0\0\0\x0cJXL ", 0, "a JPEG XL image"),
-    (b"8BPS", 0, "a Photoshop file"),
-    (b"ftyp", 4, "a video"),
-    (b"\x1aE\xdf\xa3", 0, "a video"),
-    (b"%PDF", 0, "a PDF"),
-    (b"PK\x03\x04", 0, "an archive"),
-)
 
 
 @dataclass(frozen=True)
@@ -72,7 +49,9 @@ def check_header(data: bytes, name: str) -> tuple[str, int, int]:
     except Image.DecompressionBombError:
         raise SourceError(f"{name} has too many pixels; at most {MAX_PIXELS:,} are taken.") from None
     except Exception as error:  # Pillow's decoders raise whatever a broken file leads them to
-        raise SourceError(f"{name} is not an image that can be read ({_why(error)}). Is the file complete?") from None
+        raise SourceError(
+            f"{name} is not an image that can be read ({reason_of(error)}). Is the file complete?"
+        ) from None
     _check_pixels(width, height, name)
     return form, width, height
 
@@ -98,7 +77,7 @@ def clean_image(data: bytes, name: str, recalled: Generation) -> CleanImage:
     except SourceError:
         raise
     except Exception as error:  # Pillow's decoders raise whatever a broken file leads them to
-        raise SourceError(f"{name} cannot be decoded ({_why(error)}). Is the file complete?") from None
+        raise SourceError(f"{name} cannot be decoded ({reason_of(error)}). Is the file complete?") from None
     generation = recalled.warn(*warnings)
     info = PngInfo()
     if not generation.empty or generation.warnings:
@@ -113,17 +92,15 @@ def clean_image(data: bytes, name: str, recalled: Generation) -> CleanImage:
 def _format(data: bytes, name: str) -> str:
     if not data:
         raise SourceError(f"{name} is empty.")
-    for magic, at, form in _MAGIC:
-        if data.startswith(magic, at) and (form != "WEBP" or data.startswith(b"RIFF")):
-            return form
-    for magic, at, kind in _OTHERS:
-        if data.startswith(magic, at):
-            raise SourceError(f"{name} is {kind}, which is not taken. {ACCEPTED}")
-    text = data[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if text.startswith((b"<!doctype html", b"<html", b"<head")):
+    form = image_format(data)
+    if form is not None:
+        return form
+    other = other_format(data)
+    if other == WEB_PAGE:
         raise SourceError(f"{name} is a web page and not an image. Copy the address of the image itself.")
-    if text.startswith((b"<svg", b"<?xml")):
-        raise SourceError(f"{name} is a drawing or another text, which is not taken. {ACCEPTED}")
+    if other is not None:
+        kind = "a drawing or another text" if other in (XML, SVG) else other
+        raise SourceError(f"{name} is {kind}, which is not taken. {ACCEPTED}")
     raise SourceError(f"{name} is not an image that can be read. {ACCEPTED}")
 
 
@@ -149,13 +126,13 @@ def _plain(image: Image.Image, deep: bool, warnings: list[str]) -> Image.Image:
     profile = image.info.get("icc_profile")
     transparent = image.info.get("transparency")
     alpha: Image.Image | None = None
-    if image.mode.startswith("I") or image.mode == "F":
-        levels = _sixteen_bits(image)
+    if is_deep(image):
+        levels = sixteen_bits(image)
         if transparent is None and not profile:
             return Image.fromarray(levels)
         if isinstance(transparent, int):
             alpha = Image.fromarray(np.where(np.asarray(image) == transparent, 0, 255).astype(np.uint8))
-        colour = Image.fromarray(((levels.astype(np.uint32) + 128) // 257).astype(np.uint8))
+        colour = Image.fromarray(eight_bits(levels))
     else:
         if deep and isinstance(transparent, tuple):
             # Pillow keeps the upper eight bits of each sample, but all sixteen of the transparent colour.
@@ -179,17 +156,6 @@ def _plain(image: Image.Image, deep: bool, warnings: list[str]) -> Image.Image:
         colour = colour.convert("RGB")
         colour.putalpha(alpha)
     return colour.copy()
-
-
-def _sixteen_bits(image: Image.Image) -> np.ndarray:
-    """Samples deeper than eight bits as 0 … 65535, scaled as the nodes' own reader scales them."""
-    values = np.asarray(image)
-    if image.mode == "F":
-        values = np.nan_to_num(values.astype(np.float64), posinf=65535.0, neginf=0.0)
-        if values.max(initial=0) <= 1:
-            values = np.rint(values * 65535)
-    clipped: np.ndarray = np.clip(values, 0, 65535).astype(np.uint16)
-    return clipped
 
 
 def _to_srgb(image: Image.Image, profile: bytes, warnings: list[str]) -> Image.Image:
@@ -224,7 +190,3 @@ def _probe(mode: str) -> Image.Image | None:
     if mode == "RGB":
         return Image.fromarray(np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(1, -1, 3))
     return None
-
-
-def _why(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__

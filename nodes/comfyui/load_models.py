@@ -18,7 +18,7 @@ import nodes as stock  # ComfyUI's own module of that name
 
 from ..model_files.aliases import read_aliases
 from ..model_files.families import inspect_checkpoint, inspect_lora
-from ..model_files.file_hashes import HashCache, HashIndex
+from ..model_files.file_hashes import CACHE_NAME, HashCache, HashIndex
 from ..model_files.mini import ensure_mini
 from ..model_files.plan import BUILT_IN, NO_FALLBACK, Files, Installed, ModelPlan, plan_models
 from ..parameters import MINI_NAME
@@ -107,7 +107,7 @@ def _installed() -> Installed:
         comfy.model_management.throw_exception_if_processing_interrupted()
         bar.update_absolute(done, total)
 
-    cache = HashCache(Path(folder_paths.get_system_user_directory("distillery")) / "file_hashes.json")
+    cache = HashCache(Path(folder_paths.get_system_user_directory("distillery")) / CACHE_NAME)
 
     def files(kind: str) -> Files:
         index = HashIndex(cache, lambda name: _path(kind, name), progress, logging.info)

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 
+from ..texts import shorten
 from .names import nearest
 
 # As ComfyUI's tokenizer takes a prompt apart: at white space and at brackets of a weight, unless escaped.
@@ -43,7 +44,7 @@ def missing_embeddings(prompts: Iterable[str | None], installed: Sequence[str]) 
             continue
         near = nearest(name, installed, n=1)
         hint = f" (installed with a similar name: {near[0]})" if near else ""
-        warnings.append(f"the embedding {name[:100]} of the prompt is not installed and has no effect{hint}")
+        warnings.append(f"the embedding {shorten(name, 100)} of the prompt is not installed and has no effect{hint}")
     return warnings
 
 

@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from math import prod
 from pathlib import Path
@@ -21,6 +19,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ..errors import DistilleryError
+from ..files import PART, atomic_file
 from ..parameters import MINI_NAME
 from .file_lock import exclusive
 from .safetensors_header import Header, HeaderError, read_header, write_header
@@ -89,24 +88,16 @@ def _assemble(target: Path) -> None:
             f"The built-in model needs {(SIZE + _MARGIN) / 1e6:.0f} MB of free space in {target.parent}, and "
             f"{free / 1e6:.0f} MB are free. Make room and try again."
         )
-    for stale in target.parent.glob(f"{MINI_NAME}.*.tmp"):
-        stale.unlink(missing_ok=True)  # of an attempt that was killed; the lock keeps out every living one
-    handle, name = tempfile.mkstemp(prefix=f"{MINI_NAME}.", suffix=".tmp", dir=target.parent)
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            found = write_checkpoint(file)
-            file.flush()
-            os.fsync(file.fileno())
+    for ending in (PART, ".tmp"):  # .tmp: of earlier versions
+        for stale in target.parent.glob(f"{MINI_NAME}.*{ending}"):
+            stale.unlink(missing_ok=True)  # of an attempt that was killed; the lock keeps out every living one
+    with atomic_file(target) as file:
+        found = write_checkpoint(file)
         if found != SHA256:
             raise DistilleryError(
                 f"The built-in model came out wrong (SHA-256 {found}, expected {SHA256}): please report this. "
                 "Until then choose another checkpoint with --model NAME."
             )
-        temporary.chmod(0o644)  # mkstemp makes it the owner's alone
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_checkpoint(file: BinaryIO) -> str:

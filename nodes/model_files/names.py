@@ -10,11 +10,10 @@ import difflib
 import re
 from collections.abc import Sequence
 
+from ..values import MAX_NAME
+
 EXTENSIONS = (".safetensors", ".sft", ".ckpt", ".pt", ".pt2", ".pth", ".pkl", ".bin", ".gguf")
 """Extensions of model files. Anything else behind a dot is part of the name: ``model_v1.5``."""
-
-MAX_NAME = 1000
-"""Characters of a name that is looked for: more than any file system takes."""
 
 _INPAINTING = re.compile(r"[-_. ]*in[-_ ]?paint(?:ing|ed)?(?![a-z])", re.IGNORECASE)
 

@@ -45,7 +45,7 @@ def check_patches(model_options: Mapping[str, Any]) -> None:
 
 def _check_patch(patch: Any) -> None:
     for name, value in _held(patch):
-        if "mask" in name and any(min(tensor.shape[-2:]) > 1 for tensor in _tensors(value) if tensor.ndim > 1):
+        if "mask" in name and any(min(tensor.shape[-2:]) > 1 for tensor in tensors_in(value) if tensor.ndim > 1):
             owner = getattr(patch, "__qualname__", type(patch).__qualname__)
             raise TilingError(f"the attention mask {name!r} of the patch {owner} (as IPAdapter's attn_mask)")
 
@@ -69,9 +69,12 @@ def _held(patch: Any) -> Iterator[tuple[str, Any]]:
                 continue
 
 
-def _tensors(value: Any) -> list[torch.Tensor]:
+def tensors_in(value: Any) -> list[torch.Tensor]:
+    """All tensors in nested lists, tuples and dicts."""
     if isinstance(value, torch.Tensor):
         return [value]
+    if isinstance(value, dict):
+        value = list(value.values())
     if isinstance(value, (list, tuple)):
-        return [tensor for item in value for tensor in _tensors(item)]
+        return [tensor for item in value for tensor in tensors_in(item)]
     return []

@@ -140,7 +140,7 @@ def hashed(folder: Path, contents: dict[str, bytes]) -> Files:
     for name, data in contents.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(data)
-    index = HashIndex(HashCache(folder.parent / "cache.json"), lambda name: folder / name)
+    index = HashIndex(HashCache(folder.parent / "cache.sqlite3"), lambda name: folder / name)
     return Files(sorted(contents), index.find, index.known)
 
 

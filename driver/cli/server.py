@@ -9,6 +9,7 @@ from typing import Any
 
 from ..errors import ServerError
 from ..server import managed
+from ..server.own import own_comfyui, own_instance
 
 
 def add_server_parser(commands: Any) -> None:
@@ -48,7 +49,7 @@ def _from_one(text: str) -> int:
 def _name(options: argparse.Namespace) -> str:
     if options.comfyui is None:
         return str(options.name)
-    return managed.own_instance(managed.own_comfyui(Path(options.comfyui)))
+    return own_instance(own_comfyui(Path(options.comfyui)))
 
 
 def _start(options: argparse.Namespace) -> int:

@@ -18,7 +18,8 @@ def sixteen_bits(image: Image.Image) -> np.ndarray:
         values = np.nan_to_num(values.astype(np.float64), posinf=65535.0, neginf=0.0)
         if values.max(initial=0) <= 1:
             values = np.rint(values * 65535)
-    return np.clip(values, 0, 65535).astype(np.uint16)
+    clipped: np.ndarray = np.clip(values, 0, 65535).astype(np.uint16)
+    return clipped
 
 
 def eight_bits(levels: np.ndarray) -> np.ndarray:

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import os
+import re
 import subprocess
 import sys
+import types
 import zipfile
 from pathlib import Path
 
 import pytest
+
+import distillery
+from distillery.nodes import comfyui_version
+from distillery.tools import check
 
 ROOT = Path(__file__).resolve().parent.parent
 DRIVER_ONLY = {"requests", "websocket", "rich", "filelock", "psutil", "urllib3"}
@@ -27,12 +34,24 @@ def test_ruff(arguments):
 
 
 @pytest.mark.slow
-def test_types(tmp_path):
-    (tmp_path / "distillery").symlink_to(ROOT, target_is_directory=True)
-    packages = [o for name in ("nodes", "driver", "tools") for o in ("-p", f"distillery.{name}")]
-    options = ["--config-file", str(ROOT / "pyproject.toml"), "--cache-dir", str(tmp_path / "cache")]
-    result = run(sys.executable, "-m", "mypy", *options, *packages, cwd=tmp_path, MYPYPATH=str(tmp_path))
-    assert result.returncode == 0, result.stdout + result.stderr
+@pytest.mark.parametrize("step", [check.types, check.imports])
+def test_types_and_arrows(step):
+    code, said, _ = step().run()
+    assert code == 0, said
+
+
+def test_a_step_that_fails_is_shown_and_an_unknown_one_is_named(capsys, monkeypatch):
+    bad, good = (
+        check.Step("lint", [[sys.executable, "-c", f"print('said'); raise SystemExit({n})"]], {}) for n in (3, 0)
+    )
+    monkeypatch.setitem(check.STEPS, "lint", lambda: [bad])
+    monkeypatch.setitem(check.STEPS, "types", lambda: [good])
+    assert check.main(["types"]) == 0
+    assert check.main(["lint", "types"]) == 1
+    assert "FAILED  lint" in (said := capsys.readouterr().out) and "said" in said and "failed: lint" in said
+    with pytest.raises(SystemExit, match="2"):
+        check.main(["lnit"])
+    assert "no step is called 'lnit'; there are lint, types, imports, tests" in capsys.readouterr().err
 
 
 def imports(path: Path) -> set[tuple[int, str]]:
@@ -84,10 +103,24 @@ def test_the_wheel_has_what_an_installed_driver_needs(tmp_path):
         "workflows/api/upscale.json", "models/distillery-mini/mini_unet_vae.safetensors", "web/docs/DistillerySave.md",
     ):  # fmt: skip
         assert f"distillery/{name}" in names
+    code = {p.relative_to(ROOT).as_posix() for name in ("nodes", "driver") for p in (ROOT / name).rglob("*.py")}
+    assert {f"distillery/{path}" for path in code} <= names
+    assert "distillery/py.typed" in names
+    version = run(sys.executable, "-c", "import distillery; print(distillery.__version__)", cwd=tmp_path, PYTHONPATH=str(tmp_path / "site"), DISTILLERY_CHECKOUT="")  # fmt: skip
+    assert version.stdout.strip() == distillery.__version__, version.stderr
     code = "from distillery.driver.server import workflow; print(len(workflow.build('a', 'b', 'c')))"
     clean = {"PYTHONPATH": str(tmp_path / "site"), "DISTILLERY_CHECKOUT": ""}
     result = run(sys.executable, "-c", code, cwd=tmp_path, **clean)
     assert result.stdout.strip().isdigit(), result.stderr
+
+
+def test_every_package_is_named():
+    """A room that pyproject.toml does not name would not be in the wheel."""
+    named = re.search(r"\npackages = \[(.*?)\]", (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.DOTALL)
+    folders = {p.parent.relative_to(ROOT) for name in ("nodes", "driver") for p in (ROOT / name).rglob("*.py")}
+    packages = {".".join(("distillery", *folder.parts)) for folder in folders}
+    data = {"distillery", "distillery.workflows", "distillery.models"}
+    assert set(re.findall(r'"(.+?)"', named[1])) == packages | data
 
 
 @pytest.mark.slow
@@ -113,3 +146,25 @@ def test_nothing_names_this_machine():
         if path.suffix in (".py", ".md", ".json", ".toml", ".in", ".lock", ".yml") and path.is_file():
             text = path.read_text(encoding="utf-8")
             assert str(ROOT) + "/" not in text and str(Path.home()) + "/" not in text, name
+
+
+def test_the_version_is_stated_once():
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert f'version = "{distillery.__version__}"' in text
+    assert f'requires-comfyui = ">={comfyui_version.OLDEST}"' in text
+
+
+@pytest.mark.parametrize(("found", "is_taken"), [("0.3.64", False), ("0.29.9", False), ("0.30.0", True), ("1.0", True)])
+def test_a_comfyui_that_is_too_old_is_named(monkeypatch, found, is_taken):
+    monkeypatch.setitem(sys.modules, "comfyui_version", types.SimpleNamespace(__version__=found))
+    if is_taken:
+        comfyui_version.check()
+    else:
+        with pytest.raises(ImportError, match=rf"needs ComfyUI 0\.30\.0 or newer; this is ComfyUI {found}\. Update"):
+            asyncio.run(distillery.comfy_entrypoint())
+
+
+@pytest.mark.parametrize("module", [None, types.SimpleNamespace(), types.SimpleNamespace(__version__="unknown")])
+def test_a_comfyui_that_tells_no_version_is_taken(monkeypatch, module):
+    monkeypatch.setitem(sys.modules, "comfyui_version", module)
+    comfyui_version.check()

@@ -90,6 +90,7 @@ def test_the_checkout_and_its_pins_are_importable(made: Checkout) -> None:
     assert result.stderr == ""
 
 
+@pytest.mark.slow
 def test_two_checkouts_share_an_environment_and_each_imports_itself(made: Checkout, tmp_path: Path) -> None:
     other = Checkout(tmp_path / "other", made.home, made.wheels)
     shutil.copytree(made.root, other.root)
@@ -98,6 +99,7 @@ def test_two_checkouts_share_an_environment_and_each_imports_itself(made: Checko
     assert len(made.environments) == 1
 
 
+@pytest.mark.slow
 def test_a_made_environment_is_left_alone(made: Checkout) -> None:
     marker = made.environments[0] / bootstrap.MARKER
     before = marker.stat().st_mtime_ns
@@ -105,6 +107,7 @@ def test_a_made_environment_is_left_alone(made: Checkout) -> None:
     assert marker.stat().st_mtime_ns == before
 
 
+@pytest.mark.slow
 def test_the_exit_code_and_the_streams_pass_through(made: Checkout) -> None:
     code = "import sys; print(sys.stdin.read(), sys.argv[1:]); print('err', file=sys.stderr); sys.exit(7)"
     result = subprocess.run(
@@ -118,6 +121,7 @@ def test_the_exit_code_and_the_streams_pass_through(made: Checkout) -> None:
 
 
 @posix
+@pytest.mark.slow
 def test_signals_reach_the_command(made: Checkout) -> None:
     code = (
         "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(9)); "
@@ -131,6 +135,7 @@ def test_signals_reach_the_command(made: Checkout) -> None:
     process.communicate()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "PYTHONSTARTUP"])
 def test_nothing_of_the_callers_python_leaks_in(made: Checkout, tmp_path: Path, name: str) -> None:
     code = f"import os, sys; print(os.environ.get({name!r}), {str(tmp_path)!r} in sys.path)"

@@ -69,6 +69,7 @@ def test_pips_variables_move_nothing(checkout: Checkout, tmp_path: Path) -> None
     assert result.stdout == "1\n", result.stderr
 
 
+@pytest.mark.slow
 def test_a_pip_conf_that_pip_cannot_read_is_a_clear_error(checkout: Checkout, tmp_path: Path) -> None:
     (tmp_path / "pip.conf").write_text("index-url = no section\n")
     result = checkout.run(*SHOW, PIP_CONFIG_FILE=str(tmp_path / "pip.conf"))

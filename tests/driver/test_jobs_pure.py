@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import json
-import logging
 import threading
 import time
 from pathlib import Path
@@ -23,7 +22,6 @@ from distillery.driver.jobs.manifest import Manifest, entry
 from distillery.driver.jobs.ordered_map import ordered
 from distillery.driver.jobs.output import publish, safe_name, save_png
 from distillery.driver.jobs.sweep import Variant, variants
-from distillery.driver.log import job_log, log_to, without_secrets
 from distillery.driver.server.client import job_error
 from distillery.driver.server.pool import Member, ServerPool, best
 from distillery.driver.sources.clean_image import clean_image
@@ -262,7 +260,7 @@ def test_an_existing_result_is_known_by_picture_and_command_not_by_name(tmp_path
     assert existing(request("--power 0.2"), any_power=True) == tmp_path / "a_2x_4.png"
 
 
-# --- manifest and log --------------------------------------------------------------------------------------------
+# --- manifest ------------------------------------------------------------------------------------------------
 
 
 def test_the_manifest_has_whole_lines_whoever_writes_at_a_time(tmp_path):
@@ -325,51 +323,6 @@ def test_failures_have_lines_too_and_signatures_do_not_get_there():
 def test_a_manifest_that_cannot_be_written_is_told_before_any_work(tmp_path):
     with pytest.raises(SourceError, match="cannot be written"):
         Manifest(tmp_path)
-
-
-def test_a_failed_job_is_logged_once_with_its_reason(tmp_path, caplog):
-    with pytest.raises(JobError), job_log("a.png"), job_log("a.png"):
-        raise JobError("The disk is full.")
-    (record,) = [r for r in caplog.records if r.name.endswith("driver.log")]
-    assert record.getMessage() == "failed" and record.data == {"kind": "JobError", "error": "The disk is full."}
-
-
-def test_the_log_has_the_jobs_id_and_no_secrets(tmp_path):
-    handler = log_to(tmp_path / "log.jsonl")
-    logger = logging.getLogger("distillery.test")
-    logger.setLevel(logging.INFO)
-    logger.addHandler(handler)
-    try:
-        with job_log("https://cdn.discordapp.com/attachments/1/2/a.png?ex=1&hm=deadbeef") as job:
-            logger.info(
-                "from %s", "http://user:hunter2@host:8188/view?token=s3cret", extra={"data": {"path": "x", "n": 3}}
-            )
-            logger.info("url: /attachments/1/2/a.png?ex=1&is=2&hm=deadbeef (Caused by …)")
-            logger.info("headers", extra={"data": {"sent": [{"Authorization": "Bot MTIzNDU2Nzg5.s3cret.abcdefgh"}]}})
-            with pytest.raises(JobError), job_log("the power that is tried") as part:
-                assert part == job
-                raise JobError("no")
-        logger.warning("after")
-    finally:
-        logger.removeHandler(handler)
-        handler.close()
-    text = (tmp_path / "log.jsonl").read_text(encoding="utf-8")
-    first, *_, second = (json.loads(line) for line in text.splitlines())
-    assert first["job"] == job and first["source"].endswith("/a.png") and first["n"] == 3 and "job" not in second
-    assert first["message"] == "from http://host:8188/view"
-    assert not [secret for secret in ("deadbeef", "hunter2", "s3cret") if secret in text]
-
-
-@pytest.mark.parametrize(
-    ("text", "cleaned"),
-    [
-        ("plain text? yes", "plain text? yes"),
-        ("ws://h/ws?clientId=abc and more", "ws://h/ws and more"),
-        ('"https://h/a#t=1"', '"https://h/a"'),
-    ],
-)
-def test_urls_lose_what_may_be_secret(text, cleaned):
-    assert without_secrets(text) == cleaned
 
 
 # --- pictures ----------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The structured log: JSON lines, each with the id of the job that it is about, and without secrets."""
+"""Structured log: JSON lines with the id of their job and without secrets."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ log = logging.getLogger(__name__)
 
 _job: contextvars.ContextVar[tuple[str, str] | None] = contextvars.ContextVar("job", default=None)
 MAX_TEXT = 16_384
-"""Characters that are kept of one text. Nobody reads more of it in a log, and its cleaning takes time."""
+"""Characters kept of one text. Nobody reads more of it in a log, and redacting takes time."""
 _MAX_TOKEN = 512
-_CUT = "…"
+_REDACTED = "…"
 
 # Every pattern below is linear: it begins at a fixed word or at the edge of a run of letters, what follows is bounded
 # or is consumed whatever comes, and no two parts of it can match the same character in turn. Keep it so: untrusted
@@ -34,7 +34,7 @@ _URL = re.compile(r"//([^\s\"'<>]*)")
 _HOOK = re.compile(
     r"(/(?:webhooks|interactions)/\d{1,25}/|/services/T\w{1,20}/B\w{1,20}/|/bot\d{4,15}:)[\w-]+", re.I | re.ASCII
 )
-"""Links whose path is the password: Discord's, Slack's, Telegram's."""
+"""Links with the credential in the path: Discord's, Slack's, Telegram's."""
 _PARAMETER = re.compile(
     r"((?:[?&]|%3F|%26)(?:ex|is|hm|sig|key|code|auth|x-[\w-]{1,40})(?:=|%3D))(?:(?!%26)[^&\s\"'<>)])+", re.I
 )
@@ -65,32 +65,32 @@ _RAW_TOKEN = re.compile(
 )
 _SECRET_VARIABLE = re.compile(rf"(?:{_SECRET_NAME})$", re.I)
 _MIN_SECRET = 8
-"""Shorter values of the environment stand in too many words."""
+"""Characters. Shorter values of the environment are part of too many ordinary words."""
 
 
 def without_secrets(text: str) -> str:
-    """A text without what gives access, cut to :data:`MAX_TEXT`.
+    """Redact credentials in a text, and cut it to :data:`MAX_TEXT`.
 
-    Its URLs have neither query nor login; signatures, tokens, passwords and what secret variables of the environment
-    hold are replaced. The time grows with the length alone, whatever the text is.
+    URLs lose query and login; signatures, tokens, passwords and the values of secret environment variables are
+    replaced. The time is linear in the length for any input.
     """
     for secret in _secrets_of_environment():
-        text = text.replace(secret, _CUT)
-    text = _shortened(text)
-    text = _PRIVATE_KEY.sub(rf"\1{_CUT}", text)
-    text = _COOKIE.sub(rf"\1{_CUT}", text)
-    text = _URL.sub(lambda match: "//" + _without_access(match[1]), text)
-    text = _HOOK.sub(rf"\1{_CUT}", text)
-    text = _PARAMETER.sub(rf"\1{_CUT}", text)
-    text = _NAMED.sub(lambda match: f"{match[1]}{match[2] or match[3] or ''}{_CUT}", text)
-    text = _ARGUMENT.sub(rf"\1{_CUT}", text)
-    text = _SCHEME.sub(rf"\1 {_CUT}", text)
-    text = _LOGIN.sub(f"{_CUT}@", text)
-    return _RAW_TOKEN.sub(_CUT, text)
+        text = text.replace(secret, _REDACTED)
+    text = _cut(text)
+    text = _PRIVATE_KEY.sub(rf"\1{_REDACTED}", text)
+    text = _COOKIE.sub(rf"\1{_REDACTED}", text)
+    text = _URL.sub(lambda match: "//" + _without_credentials(match[1]), text)
+    text = _HOOK.sub(rf"\1{_REDACTED}", text)
+    text = _PARAMETER.sub(rf"\1{_REDACTED}", text)
+    text = _NAMED.sub(lambda match: f"{match[1]}{match[2] or match[3] or ''}{_REDACTED}", text)
+    text = _ARGUMENT.sub(rf"\1{_REDACTED}", text)
+    text = _SCHEME.sub(rf"\1 {_REDACTED}", text)
+    text = _LOGIN.sub(f"{_REDACTED}@", text)
+    return _RAW_TOKEN.sub(_REDACTED, text)
 
 
 def _secrets_of_environment() -> list[str]:
-    """Values of variables that are named like secrets, the longest first: one may hold another."""
+    """Return the values of variables named like secrets, longest first: one may contain another."""
     found = {
         value.strip()
         for name, value in os.environ.items()
@@ -99,7 +99,7 @@ def _secrets_of_environment() -> list[str]:
     return sorted((value for value in found if len(value) >= _MIN_SECRET), key=len, reverse=True)
 
 
-def _shortened(text: str) -> str:
+def _cut(text: str) -> str:
     if len(text) <= MAX_TEXT:
         return text
     kept, last = text[: MAX_TEXT - _MAX_TOKEN], text[MAX_TEXT - _MAX_TOKEN : MAX_TEXT]
@@ -108,24 +108,24 @@ def _shortened(text: str) -> str:
     return f"{kept} … ({len(text) - len(kept)} more characters)"
 
 
-def _without_access(rest: str) -> str:
-    """A URL from its host on, without login, query and fragment."""
+def _without_credentials(rest: str) -> str:
+    """Strip login, query and fragment of a URL; rest: all after ``//``."""
     authority, slash, path = rest.partition("/")
     return re.split(r"[?#]", authority.rpartition("@")[2] + slash + path, maxsplit=1)[0]
 
 
-def _cleaned(value: Any) -> Any:
+def _redacted(value: Any) -> Any:
     if isinstance(value, str):
         return without_secrets(value)
     if isinstance(value, Mapping):
-        return {without_secrets(str(key)): _cleaned_item(str(key), item) for key, item in value.items()}
+        return {without_secrets(str(key)): _redacted_item(str(key), item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_cleaned(item) for item in value]
+        return [_redacted(item) for item in value]
     return value if value is None or isinstance(value, bool | int | float) else without_secrets(str(value))
 
 
-def _cleaned_item(key: str, item: Any) -> Any:
-    return _CUT if isinstance(item, str) and _SECRET_VARIABLE.search(key) else _cleaned(item)
+def _redacted_item(key: str, item: Any) -> Any:
+    return _REDACTED if isinstance(item, str) and _SECRET_VARIABLE.search(key) else _redacted(item)
 
 
 @contextlib.contextmanager
@@ -147,7 +147,10 @@ def job_log(source: str) -> Iterator[str]:
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object a record: time, level, logger, job, source, message, and what ``extra={"data": …}`` gives."""
+    """Format a record as one JSON object.
+
+    Its keys are time, level, logger, job, source, message, and those of ``extra={"data": …}``.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         job = _job.get()
@@ -163,18 +166,18 @@ class JsonLines(logging.Formatter):
             entry.update({k: v for k, v in data.items() if k not in entry})
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
-        return json.dumps(_cleaned(entry), ensure_ascii=False)
+        return json.dumps(_redacted(entry), ensure_ascii=False)
 
 
 class Plain(logging.Formatter):
-    """For people: a line a record, as clean as the structured log."""
+    """Format a record as a plain line, redacted as the structured log."""
 
     def format(self, record: logging.LogRecord) -> str:
         return without_secrets(super().format(record))
 
 
 def log_to(file: Path) -> logging.Handler:
-    """A handler that appends JSON lines to a file. Raises SourceError where it cannot be written."""
+    """Return a handler that appends JSON lines to a file. Raises SourceError if it cannot be written."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         handler = logging.FileHandler(file, encoding="utf-8")

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from distillery.driver.cli.sweep import values
+from distillery.driver.cli.sweep import parse_values
 from distillery.driver.jobs.sweep import Variant, variants
 from distillery.nodes.command import CommandError
 
 
 def test_values_of_a_sweep():
-    assert values("power", ["0.1, 0.2,0.3"]) == [0.1, 0.2, 0.3]
-    assert values("seed", ["18446744073709551615"]) == [2**64 - 1]
-    assert values("cfg", None) == []
+    assert parse_values("power", ["0.1, 0.2,0.3"]) == [0.1, 0.2, 0.3]
+    assert parse_values("seed", ["18446744073709551615"]) == [2**64 - 1]
+    assert parse_values("cfg", None) == []
     for wrong in (["0.1,x"], ["2"], ["0.1", "0.2"], [","]):
         with pytest.raises(CommandError):
-            values("power", wrong)
+            parse_values("power", wrong)
 
 
 def test_rows_of_a_sweep_are_cfg_and_seed_and_columns_are_powers():

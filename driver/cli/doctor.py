@@ -269,7 +269,7 @@ print(len(found))
 
 
 def _run_python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run code in a subprocess: imports do not slow this process down, and a crash does not end it."""
+    """Run code in a process of its own, so that this one stays quick and what crashes does not take it along."""
     command = [sys.executable, "-c", code, *arguments]
     try:
         return subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=_PROBE_TIMEOUT)

@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def canonical_args(arguments: Sequence[str]) -> list[str]:
-    """Arguments with the command's freedoms: typographic dashes, names in any case, aliases."""
+    """Return the arguments in the form that argparse knows: plain dashes, canonical names, values joined by ``=``."""
     result: list[str] = []
     open_parameter = False
     for argument in arguments:
@@ -87,7 +87,7 @@ def canonical_args(arguments: Sequence[str]) -> list[str]:
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The command line's definition; the parameters come from the one table."""
+    """Define the command line. The parameters come from the table in :mod:`nodes.parameters`."""
     parser = argparse.ArgumentParser(prog="distillery", description="Distillery's /upscale on ComfyUI.", epilog=_EXITS)
     parser.add_argument("--version", action="version", version=f"distillery-upscale {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
@@ -105,7 +105,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def _refuse_quoted_options(arguments: Sequence[str]) -> None:
-    """An option and its value in one pair of quotes would be taken for the name of a file."""
+    """Reject an option and its value in one pair of quotes, which would be taken for a file name."""
     for argument in arguments:
         match = _QUOTED.match(argument)
         if match and (match[1] in BY_NAME or match[1] in JOB_OPTIONS):
@@ -113,7 +113,7 @@ def _refuse_quoted_options(arguments: Sequence[str]) -> None:
 
 
 def _refuse(options: argparse.Namespace, unknown: Sequence[str], parser: argparse.ArgumentParser) -> None:
-    """Say what is wrong with arguments that argparse does not know."""
+    """Raise for arguments that argparse does not know, with the nearest name that it does."""
     named = next((u for u in unknown if u.startswith("--")), None)
     if named is not None and options.run in (run_upscale, run_sweep):
         name = named[2:].split("=")[0].lower()
@@ -129,7 +129,7 @@ def _only_by_launcher(options: argparse.Namespace) -> int:
 
 
 def _log_to_file(verbose: bool) -> None:
-    """The driver's log: JSON lines, rotated. A folder that cannot be written is no reason not to work."""
+    """Set up the driver's log: rotated JSON lines. Without a writable folder the command runs unlogged."""
     handlers: list[logging.Handler] = []
     if verbose:
         handlers.append(logging.StreamHandler())

@@ -15,7 +15,7 @@ from ...nodes.generation import Generation, to_dict
 from ..sources import label
 from .options import SOURCE, add_source_options
 from .report import generation_table, report_error
-from .terminal import DONE, code_of_all, exit_code, expanded, printable
+from .terminal import DONE, combine_exit_codes, exit_code, expand_patterns, printable
 
 _JSON_KEYS = """--json prints one object for each image, in a line of its own:
   source        as it was given, without the query of a URL
@@ -48,12 +48,12 @@ def add_checkmetadata_parser(commands: Any, exits: str) -> None:
 
 
 def run_checkmetadata(options: argparse.Namespace) -> int:
-    """``distillery checkmetadata``: an image without data is an answer and no error."""
+    """Run ``distillery checkmetadata``. An image without generation data is no error."""
     from ...nodes.recall import recall
     from ..sources.load import load
 
     screen = Console(stderr=True, soft_wrap=True)
-    sources = expanded(options.sources)
+    sources = expand_patterns(options.sources)
     codes = []
     for source in sources:
         try:
@@ -71,11 +71,11 @@ def run_checkmetadata(options: argparse.Namespace) -> int:
                 Console(soft_wrap=True).print(f"[bold]{printable(label(source))}[/bold]  {size}", highlight=False)
             show_generation(generation)
         codes.append(DONE)
-    return code_of_all(codes)
+    return combine_exit_codes(codes)
 
 
 def json_line(data: Any) -> str:
-    """JSON in one line. NaN and Infinity, which JSON does not have and some images do, as texts."""
+    """Return JSON in one line. NaN and Infinity, which some images carry and JSON lacks, become strings."""
     try:
         return json.dumps(data, ensure_ascii=False, allow_nan=False)
     except ValueError:
@@ -91,7 +91,7 @@ def _finite(value: Any) -> Any:
 
 
 def show_generation(generation: Generation) -> None:
-    """The fields with their places, what else the image carries, the warnings."""
+    """Print the fields with their provenance, the extra metadata and the warnings."""
     from ...nodes.recall.report import NO_DATA, carried_rows
 
     console = Console(soft_wrap=True)

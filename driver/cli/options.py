@@ -1,4 +1,4 @@
-"""Options that several commands share: their definitions, and what is made of them."""
+"""Options that several commands share: definitions and parsing."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SOURCE = "image file, - for the standard input, or URL of a Discord attachment"
 
 
 def add_source_options(parser: argparse.ArgumentParser) -> None:
-    """Define what every command that reads images takes."""
+    """Define the options of every command that reads images."""
     parser.add_argument(
         "--allow-host", metavar="HOST", action="append", default=[],
         help="fetch links of this host too, by its exact name; can be given more than once",
@@ -32,7 +32,10 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_parameters(group: Any, more: dict[str, str], **defaults: str) -> None:
-    """Define an option for each parameter. more: added to the help of those; defaults: other ones than the table's."""
+    """Define an option for each parameter.
+
+    more: text to add to the help, by parameter. defaults: defaults that differ from the table's.
+    """
     for parameter in PARAMETERS:
         group.add_argument(
             f"--{parameter.name}", dest=f"parameter_{parameter.name}", action="append", nargs="?", const=MISSING,
@@ -43,7 +46,7 @@ def add_parameters(group: Any, more: dict[str, str], **defaults: str) -> None:
 
 
 def add_output(parser: argparse.ArgumentParser) -> None:
-    """Define where results, previews and the log go."""
+    """Define the options for results, previews and the log."""
     parser.add_argument("--out", metavar="DIR", default=".", help="folder of the results (default: this one)")
     parser.add_argument(
         "--preview", action="store_true",
@@ -60,7 +63,7 @@ def add_manifest(parser: Any) -> None:
 
 
 def add_server_options(parser: argparse.ArgumentParser) -> None:
-    """Define which ComfyUI runs the jobs."""
+    """Define the options that choose the ComfyUI."""
     group = parser.add_argument_group("server (default: a managed ComfyUI, started when needed)")
     group.add_argument(
         "--server", metavar="URL", action="append",
@@ -71,7 +74,7 @@ def add_server_options(parser: argparse.ArgumentParser) -> None:
 
 
 def typed_parameters(options: argparse.Namespace) -> dict[str, list[str] | None]:
-    """Return the parameters as they were typed. Raises CommandError where a value is missing."""
+    """Return the parameters as typed. Raises CommandError if a value is missing."""
     given = {p.name: getattr(options, f"parameter_{p.name}") for p in PARAMETERS}
     for parameter in PARAMETERS:
         if MISSING in (given[parameter.name] or ()):
@@ -81,7 +84,7 @@ def typed_parameters(options: argparse.Namespace) -> dict[str, list[str] | None]
 
 @contextlib.contextmanager
 def logged_to(file: str | None) -> Iterator[None]:
-    """Append JSON lines to a file meanwhile; None: to none."""
+    """Log to a file as JSON lines within the context; None: no file."""
     if file is None:
         yield
         return
@@ -99,5 +102,5 @@ def logged_to(file: str | None) -> Iterator[None]:
 
 
 def preview_protocol(options: argparse.Namespace, screen: Console) -> Protocol | None:
-    """How previews are shown on the terminal; None where they are not wanted or cannot be."""
+    """Return the protocol to show previews by; None if they are not wanted or the terminal has none."""
     return protocol(terminal=screen.is_terminal) if options.preview and not options.json else None

@@ -1,4 +1,4 @@
-"""Results and errors, as text for people or as JSON."""
+"""Results and errors, as text or as JSON."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def report_error(options: argparse.Namespace, screen: Console, source: str, error: DistilleryError) -> None:
-    """Say that a source could not be done, as the options want it said."""
+    """Print the error of a source, as JSON if the options say so."""
     if options.json:
         print(json.dumps({"source": label(source), "error": str(error)}, ensure_ascii=False), flush=True)
     else:
@@ -28,7 +28,7 @@ def report_error(options: argparse.Namespace, screen: Console, source: str, erro
 
 
 def report_result(options: argparse.Namespace, source: str, result: Result) -> None:
-    """Print a result, as the options want it."""
+    """Print a result, as JSON if the options say so."""
     if options.json:
         print(json.dumps(as_json(source, result), ensure_ascii=False), flush=True)
     else:
@@ -36,12 +36,12 @@ def report_result(options: argparse.Namespace, source: str, result: Result) -> N
 
 
 def as_json(source: str, result: Result) -> dict[str, Any]:
-    """A result as ``upscale --json`` prints it."""
+    """Return a result in the form of ``upscale --json``."""
     return {"source": label(source), **result.as_dict()}
 
 
 def show_result(result: Result) -> None:
-    """Where the result is, what was recalled, warnings, seconds."""
+    """Print the path of the result, its generation, warnings and timings."""
     console = Console(soft_wrap=True)
     console.print(f"[bold]{printable(str(result.path))}[/bold]  {result.width}x{result.height}", highlight=False)
     if result.skipped:
@@ -62,7 +62,7 @@ def show_result(result: Result) -> None:
 
 
 def generation_table(generation: Generation) -> Table:
-    """What is known of a generation, with where it was found."""
+    """Return a table of the known fields of a generation, with their provenance."""
     from ...nodes.recall.report import as_rows
 
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
@@ -76,7 +76,10 @@ def generation_table(generation: Generation) -> Table:
 
 
 def add_to_manifest(manifest: Manifest | None, item: Item, command: str, parameters: dict[str, Any]) -> None:
-    """Append the line of one image. parameters: those that stand in no command, such as the automatic power."""
+    """Append the line of one image, if there is a manifest.
+
+    parameters: those outside the command; only an automatic power is one.
+    """
     from ..jobs.manifest import entry
 
     if manifest is not None:

@@ -13,7 +13,7 @@ from ..server.own import own_comfyui, own_instance
 
 
 def add_server_parser(commands: Any) -> None:
-    """Add the ``server`` command to argparse's subparsers."""
+    """Define ``server`` and its actions."""
     parser = commands.add_parser("server", help="the managed ComfyUI: start, stop, status, logs")
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
     start = actions.add_parser("start", help="start it, or say that it runs")

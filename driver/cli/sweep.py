@@ -1,4 +1,4 @@
-"""``distillery sweep``."""
+"""Run ``distillery sweep``."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ def add_sweep_parser(commands: Any, exits: str) -> None:
     sweep.set_defaults(run=run_sweep)
 
 
-def values(name: str, given: list[str] | None) -> list[Any]:
-    """The values of ``--power 0.1,0.2``. Raises CommandError."""
+def parse_values(name: str, given: list[str] | None) -> list[Any]:
+    """Parse the values of an option such as ``--power 0.1,0.2``. Raises CommandError."""
     if not given:
         return []
     if len(given) > 1:
@@ -60,7 +60,7 @@ def values(name: str, given: list[str] | None) -> list[Any]:
 
 
 def run_sweep(options: argparse.Namespace) -> int:
-    """``distillery sweep``."""
+    """Run ``distillery sweep``."""
     from ..jobs.drift import POWERS
     from ..jobs.job import Item, Result
     from ..jobs.manifest import Manifest
@@ -70,12 +70,12 @@ def run_sweep(options: argparse.Namespace) -> int:
 
     given = typed_parameters(options)
     automatic = [v.strip().lower() for v in given["power"] or ()] in ([], ["auto"])
-    powers = list(POWERS) if automatic else values("power", given["power"])
-    rows = variants(powers, values("cfg", given["cfg"]), values("seed", given["seed"]))
+    powers = list(POWERS) if automatic else parse_values("power", given["power"])
+    rows = variants(powers, parse_values("cfg", given["cfg"]), parse_values("seed", given["seed"]))
     command = format_command({k: v for k, v in given.items() if k not in ("power", "cfg", "seed")})
     parse_command(command)
     screen = Console(stderr=True, soft_wrap=True)
-    pictures = preview_protocol(options, screen)
+    previews = preview_protocol(options, screen)
     shortened = label(options.source)
     name = printable(Path(shortened).name)
     manifest = Manifest(Path(options.manifest)) if options.manifest else None
@@ -91,12 +91,12 @@ def run_sweep(options: argparse.Namespace) -> int:
         ) as upscaler,
         contextlib.ExitStack() as stack,
     ):
-        progress = None if options.json else stack.enter_context(TerminalProgress(screen, "", pictures))
+        progress = None if options.json else stack.enter_context(TerminalProgress(screen, "", previews))
         try:
             made = upscaler.sweep(
                 options.source, rows, command,
                 lambda variant, event: progress.show(f"{name} {variant}", event) if progress is not None else None,
-                preview=pictures is not None, on_done=on_done,
+                preview=previews is not None, on_done=on_done,
             )  # fmt: skip
         except DistilleryError as error:
             report_error(options, screen, options.source, error)

@@ -24,7 +24,7 @@ from .options import (
     typed_parameters,
 )
 from .report import add_to_manifest, report_error, report_result
-from .terminal import DONE, INTERRUPTED, code_of_all, exit_code, expanded, printable
+from .terminal import DONE, INTERRUPTED, combine_exit_codes, exit_code, expand_patterns, printable
 
 if TYPE_CHECKING:
     from ..jobs.job import Item
@@ -59,8 +59,7 @@ def add_upscale_parser(commands: Any, exits: str) -> argparse.ArgumentParser:
 
 
 def run_upscale(options: argparse.Namespace) -> int:
-    """``distillery upscale``."""
-
+    """Run ``distillery upscale``."""
     from ..jobs.manifest import Manifest
     from ..upscaler import Upscaler  # brings Pillow and numpy along, which --help does not need
 
@@ -71,7 +70,7 @@ def run_upscale(options: argparse.Namespace) -> int:
         given["power"] = None
     command = format_command(given)
     parse_command(command)
-    options.sources = expanded(options.sources)
+    options.sources = expand_patterns(options.sources)
     with logged_to(options.log):
         manifest = Manifest(Path(options.manifest)) if options.manifest else None
         with Upscaler(
@@ -91,16 +90,16 @@ def _upscale_one(
 
     screen = Console(stderr=True, soft_wrap=True)
     source = options.sources[0]
-    pictures = preview_protocol(options, screen)
+    previews = preview_protocol(options, screen)
     settings = {
-        "preview": pictures is not None, "compare": options.compare, "skip_existing": options.skip_existing, **parameters
+        "preview": previews is not None, "compare": options.compare, "skip_existing": options.skip_existing, **parameters
     }  # fmt: skip
     shortened = label(source)
     try:
         if options.json:
             result = upscaler.upscale(source, command, **settings)
         else:
-            with TerminalProgress(screen, printable(Path(shortened).name), pictures) as progress:
+            with TerminalProgress(screen, printable(Path(shortened).name), previews) as progress:
                 result = upscaler.upscale(source, command, progress, **settings)
     except DistilleryError as error:
         report_error(options, screen, source, error)
@@ -127,9 +126,9 @@ def _upscale_many(
     labels = [printable(Path(label(s)).name) for s in sources]
     noted: set[int] = set()
     codes: list[int] = []
-    pictures = preview_protocol(options, screen)
+    previews = preview_protocol(options, screen)
     with contextlib.ExitStack() as stack:
-        progress = None if options.json else stack.enter_context(TerminalProgress(screen, "", pictures))
+        progress = None if options.json else stack.enter_context(TerminalProgress(screen, "", previews))
 
         def on_done(item: Item) -> None:
             if progress is not None:
@@ -143,7 +142,7 @@ def _upscale_many(
                 sources, command,
                 None if progress is None else lambda index, event: progress.show(labels[index], event),
                 continue_on_error=options.continue_on_error, skip_existing=options.skip_existing,
-                preview=pictures is not None, compare=options.compare, on_done=on_done, **parameters,
+                preview=previews is not None, compare=options.compare, on_done=on_done, **parameters,
             )  # fmt: skip
             for item in items:
                 if item.result is not None:
@@ -162,4 +161,4 @@ def _upscale_many(
                     error = JobCancelled("The job was cancelled.")
                     add_to_manifest(manifest, Item(index, label(source), None, error), command, parameters)
             return INTERRUPTED
-    return code_of_all(codes)
+    return combine_exit_codes(codes)

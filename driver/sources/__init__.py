@@ -1,4 +1,4 @@
-"""From a file, the standard input or a link to a clean image."""
+"""Load untrusted images from files, standard input and links, and sanitize them."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ from pathlib import Path
 
 
 def label(source: str | Path) -> str:
-    """The source for messages and results: without the query of a URL, which carries signatures."""
+    """Return the source without the query of a URL, which carries signatures."""
     return str(source).split("?")[0]

@@ -1,6 +1,6 @@
-"""From a stranger's image file to a clean PNG: its pixels, how it was made, and nothing else of it.
+"""Sanitize an untrusted image: re-encode it as a PNG that carries only pixels and the recalled generation.
 
-What goes to a server is what was checked here: one frame, upright, in sRGB, of a bounded size.
+Servers get nothing else: one frame, upright, in sRGB, of a bounded size.
 """
 
 from __future__ import annotations
@@ -20,35 +20,35 @@ from ...nodes.texts import reason_of
 from ..errors import SourceError
 
 MAX_PIXELS = 64_000_000
-"""Of the source; the result has four times as many."""
+"""Limit for the source; the result has four times as many."""
 ACCEPTED = "Give a PNG, JPEG or WebP file."
 COMPRESS_LEVEL = 4
 
 
 @dataclass(frozen=True)
 class CleanImage:
-    """What is uploaded in an image's place."""
+    """The sanitized image to upload."""
 
     png: bytes
     width: int
     height: int
     """In pixels, upright."""
     generation: Generation
-    """As recalled from the original, with what the cleaning has to tell among its warnings."""
+    """The one recalled from the original, plus warnings of the sanitizing."""
 
 
 def check_header(data: bytes, name: str) -> tuple[str, int, int]:
-    """Check that bytes are an image of a size that can be upscaled, without decoding its pixels.
+    """Check format and size of an image without decoding its pixels.
 
-    Returns Pillow's name of the format, width and height as stored. Raises SourceError; name: for its message.
+    Returns Pillow's name of the format, width and height as stored. Raises SourceError. name: for its message.
     """
-    form = _format(data, name)
+    form = _sniff_format(data, name)
     try:
         with Image.open(io.BytesIO(data), formats=(form,)) as image:
             width, height = image.size
     except Image.DecompressionBombError:
         raise SourceError(f"{name} has too many pixels; at most {MAX_PIXELS:,} are taken.") from None
-    except Exception as error:  # Pillow's decoders raise whatever a broken file leads them to
+    except Exception as error:  # Pillow's decoders raise any exception on a broken file
         raise SourceError(
             f"{name} is not an image that can be read ({reason_of(error)}). Is the file complete?"
         ) from None
@@ -57,11 +57,11 @@ def check_header(data: bytes, name: str) -> tuple[str, int, int]:
 
 
 def clean_image(data: bytes, name: str, recalled: Generation) -> CleanImage:
-    """The first frame of an image file as a PNG with its generation and nothing else.
+    """Re-encode the first frame of an image file as a PNG with its generation and nothing else.
 
     Upright and in sRGB; 8 bits (grey, RGB or RGBA), 16-bit grey without transparency stays as deep as it is.
-    recalled: what the file says of how it was made; it goes into the PNG as the record of a copy, see
-    :func:`distillery.nodes.record.relay_for`. Raises SourceError; name: for its message.
+    recalled: the generation read from the file; written to the PNG as the record of a copy, see
+    :func:`distillery.nodes.record.relay_for`. Raises SourceError. name: for its message.
     """
     form, *_ = check_header(data, name)
     warnings: list[str] = []
@@ -72,11 +72,11 @@ def clean_image(data: bytes, name: str, recalled: Generation) -> CleanImage:
             deep = ";16" in str(file.tile[0].args if file.tile else "")
             file.load()
             _check_pixels(file.width, file.height, name)
-            upright = _upright(file, warnings)
-            pixels = _plain(upright, deep, warnings)
+            upright = _apply_orientation(file, warnings)
+            pixels = _normalize_mode(upright, deep, warnings)
     except SourceError:
         raise
-    except Exception as error:  # Pillow's decoders raise whatever a broken file leads them to
+    except Exception as error:  # Pillow's decoders raise any exception on a broken file
         raise SourceError(f"{name} cannot be decoded ({reason_of(error)}). Is the file complete?") from None
     generation = recalled.warn(*warnings)
     info = PngInfo()
@@ -89,7 +89,7 @@ def clean_image(data: bytes, name: str, recalled: Generation) -> CleanImage:
     return CleanImage(buffer.getvalue(), *pixels.size, generation)
 
 
-def _format(data: bytes, name: str) -> str:
+def _sniff_format(data: bytes, name: str) -> str:
     if not data:
         raise SourceError(f"{name} is empty.")
     form = image_format(data)
@@ -109,19 +109,19 @@ def _check_pixels(width: int, height: int, name: str) -> None:
         raise SourceError(f"{name} has {width}x{height} pixels; at most {MAX_PIXELS:,} are taken.")
 
 
-def _upright(image: Image.Image, warnings: list[str]) -> Image.Image:
-    """The image turned as its EXIF says."""
+def _apply_orientation(image: Image.Image, warnings: list[str]) -> Image.Image:
+    """Apply the EXIF orientation."""
     try:
         return ImageOps.exif_transpose(image)
-    except Exception:  # EXIF is read lazily, and a broken one raises whatever it leads to
+    except Exception:  # EXIF is read lazily, and broken data raises any exception
         warnings.append("the EXIF data of this file cannot be read: the image is taken as it is stored")
         return image
 
 
-def _plain(image: Image.Image, deep: bool, warnings: list[str]) -> Image.Image:
-    """Any mode as L, RGB, RGBA or I;16, in sRGB.
+def _normalize_mode(image: Image.Image, deep: bool, warnings: list[str]) -> Image.Image:
+    """Convert any mode to L, RGB, RGBA or I;16, in sRGB.
 
-    deep: the file's samples have 16 bits, whatever Pillow made of them.
+    deep: True if the file has 16-bit samples, even if Pillow reduced them.
     """
     profile = image.info.get("icc_profile")
     transparent = image.info.get("transparency")
@@ -159,7 +159,7 @@ def _plain(image: Image.Image, deep: bool, warnings: list[str]) -> Image.Image:
 
 
 def _to_srgb(image: Image.Image, profile: bytes, warnings: list[str]) -> Image.Image:
-    """The image's colours in sRGB; L, RGB or CMYK to L or RGB. One that is in sRGB already keeps every pixel."""
+    """Convert L, RGB or CMYK to L or RGB in sRGB. An image in sRGB already keeps every pixel."""
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         if image.mode == "L" and source.profile.xcolor_space.strip() == "RGB":
@@ -168,7 +168,7 @@ def _to_srgb(image: Image.Image, profile: bytes, warnings: list[str]) -> Image.I
             source, ImageCms.createProfile("sRGB"), image.mode, "RGB", ImageCms.Intent.RELATIVE_COLORIMETRIC,
             ImageCms.Flags.BLACKPOINTCOMPENSATION,
         )  # fmt: skip
-        probe = _probe(image.mode)
+        probe = _gamut_probe(image.mode)
         if probe is not None:
             changed = np.asarray(ImageCms.applyTransform(probe, transform), np.int16)
             if np.abs(changed - np.asarray(probe.convert("RGB"), np.int16)).max() <= 1:
@@ -182,8 +182,8 @@ def _to_srgb(image: Image.Image, profile: bytes, warnings: list[str]) -> Image.I
     return converted.convert("L") if image.mode == "L" else converted
 
 
-def _probe(mode: str) -> Image.Image | None:
-    """A small image with colours from everywhere in the mode."""
+def _gamut_probe(mode: str) -> Image.Image | None:
+    """Return a small image with colours from all over the mode's gamut; None for CMYK."""
     levels = np.linspace(0, 255, 9).astype(np.uint8)
     if mode == "L":
         return Image.fromarray(np.arange(256, dtype=np.uint8)[None])

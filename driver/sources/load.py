@@ -1,4 +1,4 @@
-"""Images to upscale: files, standard input, attachments of Discord, and links to hosts that the user allows."""
+"""Load images from files, standard input, Discord attachments and links of allowed hosts."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ _URL = re.compile(r"\s*<?\s*[a-zA-Z][a-zA-Z0-9+.-]*://")
 
 @dataclass(frozen=True)
 class SourceImage:
-    """An image file as it came, checked to be one."""
+    """An image file, unmodified; format and size are checked."""
 
     data: bytes
     name: str
-    """For messages: the file's name."""
+    """File name, for messages; untrusted input."""
     stem: str
-    """For the result's name; untrusted input."""
+    """Stem of the result's file name; untrusted input."""
     width: int
     height: int
-    """In pixels, as stored: EXIF may turn the image."""
+    """In pixels, as stored, before the EXIF orientation."""
     label: str
     """The source as it was given, without the query of a URL."""
 
@@ -44,22 +44,22 @@ def load(
 ) -> SourceImage:
     """Read a file or standard input (``-``), or fetch a link.
 
-    Links are fetched from Discord's attachments and from allow_hosts: exact host names. token: of a bot, to renew
-    expired links of Discord; None: the one in the environment. Raises SourceError with what to do.
+    allow_hosts: exact names of hosts to fetch from, beside Discord's. token: of a bot, to renew expired links of
+    Discord; None: the one from the environment. Raises SourceError with what to do.
     """
     if isinstance(source, str):
         if source.strip() == STANDARD_INPUT:
-            return _checked(_read_standard_input(), "the standard input", "stdin", source)
+            return _check(_read_standard_input(), "the standard input", "stdin", source)
         if _URL.match(source):
             data, name = fetch(source, allow_hosts, policy, token)
-            return _checked(data, name, PurePosixPath(name).stem, source)
+            return _check(data, name, PurePosixPath(name).stem, source)
     return _load_file(source)
 
 
 def fetch(
     url: str, allow_hosts: Collection[str] = (), policy: FetchPolicy | None = None, token: str | None = None
 ) -> tuple[bytes, str]:
-    """Download what a link leads to; returns the bytes and the file's name. See :func:`load`."""
+    """Download a link; returns the bytes and the file name. Parameters as in :func:`load`."""
     allowed = {host_name(host) for host in allow_hosts}
     parts = split_url(url.strip().removeprefix("<").removesuffix(">"))
     if parts.hostname in discord.HOSTS:
@@ -94,7 +94,7 @@ def _load_file(source: str | Path) -> SourceImage:
         raise SourceError(f"There is no file {brief}.{hint}") from None
     except (OSError, ValueError, RuntimeError) as error:  # a NUL in the name; ~nobody
         raise SourceError(f"{brief} cannot be read: {getattr(error, 'strerror', None) or error}.") from error
-    return _checked(data, path.name, path.stem, source)
+    return _check(data, path.name, path.stem, source)
 
 
 def _read_standard_input() -> bytes:
@@ -108,13 +108,13 @@ def _read_standard_input() -> bytes:
 
 
 def _read(stream: BinaryIO, name: str) -> bytes:
-    # What a file's size says is not asked: devices and pipes have none.
+    # The size of the file is not asked for: devices and pipes have none.
     data = stream.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
         raise SourceError(f"{name} has more than {MAX_BYTES >> 20} MiB, which is the most that is taken.")
     return data
 
 
-def _checked(data: bytes, name: str, stem: str, source: str | Path) -> SourceImage:
+def _check(data: bytes, name: str, stem: str, source: str | Path) -> SourceImage:
     _, width, height = check_header(data, name)
     return SourceImage(data, name, stem or "image", width, height, label(source))

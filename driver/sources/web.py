@@ -1,4 +1,4 @@
-"""Files from the hosts that the user allows."""
+"""Fetch files from the hosts that the user allows."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .fetch import MAX_BYTES, FetchPolicy, http_get
 
 
 def fetch(parts: SplitResult, policy: FetchPolicy | None = None) -> tuple[bytes, str]:
-    """Download what a link of an allowed host leads to; returns the bytes and the file's name. Raises SourceError."""
+    """Download a link whose host is allowed; returns the bytes and the file name. Raises SourceError."""
     host = parts.hostname or ""
     target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
     answer = http_get(host, target, MAX_BYTES, policy)

@@ -25,7 +25,7 @@ import pytest
 import websocket
 from faulty_line import Line, frame
 from PIL import Image
-from test_client import blurred, graph
+from stock_graphs import blurred, graph
 
 from distillery.driver import CancelToken, JobCancelled, JobError, JobOutOfMemory, ServerError, Upscaler, paths
 from distillery.driver.errors import JobRefused

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from job_images import opened, picture, plain_graph, write_image
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from safetensors.torch import save_file
-from test_job import opened, picture, plain_graph, write_image
 
 from distillery.driver import Upscaler
 from distillery.driver.errors import JobError

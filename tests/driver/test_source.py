@@ -10,9 +10,8 @@ from PIL import Image
 from tls_host import answering
 
 from distillery.driver.errors import SourceError
-from distillery.driver.sources import load as source
 from distillery.driver.sources.discord import TOKEN
-from distillery.driver.sources.fetch import FetchPolicy
+from distillery.driver.sources.fetch import MAX_BYTES, FetchPolicy
 from distillery.driver.sources.load import load
 
 URL = "https://cdn.discordapp.com/attachments/1/2/a%20b.png?ex=ffffffff&is=1&hm=ab"
@@ -72,7 +71,7 @@ def test_missing_files_and_folders(tmp_path):
 def test_a_file_that_is_too_large_is_refused(tmp_path):
     path = tmp_path / "a.png"
     with path.open("wb") as file:
-        file.truncate(source.MAX_BYTES + 1)
+        file.truncate(MAX_BYTES + 1)
     with pytest.raises(SourceError, match="64 MiB"):
         load(path)
 

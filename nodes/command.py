@@ -106,9 +106,7 @@ def parse_value(parameter: Parameter, text: str) -> tuple[Any, str | None]:
     assert parameter.minimum is not None and parameter.maximum is not None
     if not parameter.minimum <= number <= parameter.maximum:
         raise CommandError(f"--{parameter.name} {_quote(text)} is out of range: it takes {parameter.accepts}.")
-    if parameter.advised and not parameter.advised[0] <= number <= parameter.advised[1]:
-        return number, f"--{parameter.name} {number:g}: {parameter.advice}"
-    return number, None
+    return number, parameter.advice_on(number)
 
 
 def format_command(values: Mapping[str, Any] | Command) -> str:

@@ -66,6 +66,12 @@ class Parameter:
         high = "2^64-1" if self.maximum == MAX_SEED else f"{self.maximum:g}"
         return f"{number} from {self.minimum:g} to {high}"
 
+    def advice_on(self, value: float) -> str | None:
+        """The warning about a value outside the advised range."""
+        if self.advised is None or self.advised[0] <= value <= self.advised[1]:
+            return None
+        return f"--{self.name} {value:g}: {self.advice}"
+
 
 POWER = 0.3
 SHARPEN = 0.3

@@ -194,7 +194,7 @@ def _checkpoint(generation: Generation, installed: Installed, fallback: str, sea
     others = [name for name in installed.checkpoints.names if not match_name(MINI_NAME, [name])]
     if fallback == BUILT_IN and not others:
         warnings.append(
-            f"{missing[:-1]}: the built-in {MINI_NAME} stands in for it. It is a tiny model that shows the pipeline, "
+            f"{missing}: the built-in {MINI_NAME} stands in for it. It is a tiny model that shows the pipeline, "
             "not the picture's style. Put the checkpoint into models/checkpoints, or choose one with --model NAME."
         )
         return Found(MINI_NAME, None)
@@ -202,22 +202,23 @@ def _checkpoint(generation: Generation, installed: Installed, fallback: str, sea
     if fallback not in (BUILT_IN, NO_FALLBACK):
         chosen = match_name(fallback, installed.checkpoints.names)
         if chosen is None:
-            raise ModelError(f'{missing} The fallback checkpoint "{fallback}" is not installed either. {what_to_do}')
+            raise ModelError(f'{missing}. The fallback checkpoint "{fallback}" is not installed either. {what_to_do}')
         if installed.is_inpainting(chosen):
             raise ModelError(
-                f'{missing} The fallback "{chosen}" is an inpainting model, which cannot stand in. {what_to_do}'
+                f'{missing}. The fallback "{chosen}" is an inpainting model, which cannot stand in. {what_to_do}'
             )
-        warnings.append(f"{missing[:-1]}: the fallback {chosen} is used")
+        warnings.append(f"{missing}: the fallback {chosen} is used")
         return Found(chosen, None)
-    raise ModelError(" ".join([missing, what_to_do, *search.aliases.warnings]))
+    raise ModelError(" ".join([f"{missing}.", what_to_do, *search.aliases.warnings]))
 
 
 def _not_installed(wanted: str | None, digest: str | None) -> str:
+    """A sentence without its full stop."""
     if not wanted and not digest:
-        return "The image names no checkpoint."
+        return "The image names no checkpoint"
     if not wanted:
-        return f"The image names no checkpoint, and none with its hash {digest} is installed."
-    return f'The checkpoint "{wanted}"{f" (hash {digest})" if digest else ""} of this image is not installed.'
+        return f"The image names no checkpoint, and none with its hash {digest} is installed"
+    return f'The checkpoint "{wanted}"{f" (hash {digest})" if digest else ""} of this image is not installed'
 
 
 def _name_alias(wanted: str | None, aliases: Aliases) -> str:

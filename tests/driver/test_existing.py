@@ -8,6 +8,8 @@ from pathlib import Path
 from PIL import Image
 
 from distillery.driver.jobs.existing import find_result
+from distillery.driver.jobs.job import Job
+from distillery.driver.jobs.prepare import Task
 from distillery.driver.sources.clean_image import clean_image
 from distillery.nodes.generation import Generation
 

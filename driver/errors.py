@@ -1,4 +1,4 @@
-"""What can go wrong between the driver and a server. All of it is meant to be shown as it is."""
+"""Errors between the driver and a server. Their texts are meant to be shown as they are."""
 
 from __future__ import annotations
 

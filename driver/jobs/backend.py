@@ -1,4 +1,4 @@
-"""What runs jobs: this machine's ComfyUI servers, or later a cluster; whoever calls it need not know which."""
+"""The protocol of what runs jobs: ComfyUI servers reached from this machine, or a cluster."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ NO_EVENTS: Callable[[int, Progress], None] = lambda index, event: None  # noqa: 
 
 
 class State(Enum):
-    """How far a job of a batch is."""
+    """State of a job of a batch."""
 
     WAITING = "waiting"
     """Being read, or waiting for a server."""

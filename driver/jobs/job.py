@@ -1,4 +1,4 @@
-"""What a job is, and what becomes of it: plain values."""
+"""Jobs, results and options as plain values."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ class Job:
     checkpoint: str | None
     """Preferred checkpoint of the server; None if no sampler runs."""
     stem: str
-    """Of the result's file name."""
+    """Stem of the result's file name."""
     created: float
     """Unix seconds."""
     preview: bool = False
     """True where the events tell how the picture looks so far."""
     user: str = ""
-    """Who asked for it; empty: the one at this machine."""
+    """Id of the user who asked for it; empty: the one at this machine."""
     tier: str = ""
     deadline: float | None = None
     """Unix seconds after which nobody waits for it any more."""
@@ -68,9 +68,9 @@ class Result:
     width: int
     height: int
     generation: Generation
-    """What it was made with, its warnings included."""
+    """The parameters used, with the warnings."""
     recalled: Generation
-    """What the source said."""
+    """The generation recalled from the source."""
     seconds: dict[str, float]
     """Stage (title of the node) to seconds, in the order in which the stages ran."""
     total: float
@@ -84,11 +84,11 @@ class Result:
     source_hash: str = ""
     """SHA-256 of the source file."""
     executed: tuple[float, float] | None = None
-    """When the server began and ended the job, by its own clock: Unix seconds."""
+    """Start and end of the job by the server's clock: Unix seconds."""
     compared: Path | None = None
     """The picture of before and after, where it was asked for."""
     choice: Choice | None = None
-    """How the power was chosen, where that was left to the driver."""
+    """The choice of the power, where that was left to the driver."""
     skipped: bool = False
     """True where it was there already."""
     job_id: str = ""
@@ -96,7 +96,7 @@ class Result:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What differs from the image's own generation, and what the user should know."""
+        """Differences from the image's own generation, and what else the user should know."""
         return self.generation.warnings
 
     def as_dict(self) -> dict[str, Any]:
@@ -138,7 +138,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Options:
-    """What a caller of :class:`driver.upscaler.Upscaler` wants beside the parameters."""
+    """Options of a call of :class:`driver.upscaler.Upscaler`, beside the parameters."""
 
     preview: bool = False
     compare: bool = False

@@ -29,7 +29,7 @@ class Task:
     image: CleanImage
     """The sanitized image to upload, and what the source says of how it was made."""
     folder: Path
-    """Where the result is written."""
+    """Folder of the result."""
     compare: bool = False
     """True to write a picture of before and after too."""
     skip_existing: bool = False

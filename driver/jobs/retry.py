@@ -1,4 +1,4 @@
-"""What is done about a job that failed: the one place that decides what is tried again, and why."""
+"""Decide what a failure of a job leads to: the one place that says what is tried again, and why."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Reaction:
-    """What to do about a failure."""
+    """The reaction to a failure."""
 
     again: bool
     """True to run the job again; False to raise the error."""

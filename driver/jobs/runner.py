@@ -48,7 +48,7 @@ class LocalBackend:
 
     @property
     def concurrency(self) -> int:
-        """What the servers take, one more being fetched, and one being written."""
+        """Jobs worth working on at a time: those that the servers take, one being fetched, one being written."""
         return len(self.pool.servers) * self.pool.max_in_flight + 2
 
     def start(self, say: Callable[[str], None]) -> None:

@@ -56,7 +56,7 @@ class Variant:
 
 @dataclass(frozen=True)
 class Sweep:
-    """What a sweep made."""
+    """The pictures of a sweep, and the best power."""
 
     sheet: Path
     """The labelled contact sheet; one row for each CFG and seed, one column for each power."""

@@ -139,7 +139,7 @@ class ComfyApi:
         return job
 
     def at_work(self) -> bool:
-        """Whether the server is executing any job. True where it cannot tell."""
+        """Return True if the server is executing a job, or cannot tell."""
         try:
             jobs = self.get_json("/api/jobs?status=in_progress&limit=1").get("jobs")
         except (ServerError, AttributeError):
@@ -147,7 +147,7 @@ class ComfyApi:
         return bool(jobs) or not isinstance(jobs, list)
 
     def history(self, prompt_id: str) -> dict[str, Any] | None:
-        """What the server remembers of a finished job."""
+        """Return the history of a finished job, or None."""
         answer = self.get_json(f"/history/{prompt_id}")
         finished = answer.get(prompt_id) if isinstance(answer, Mapping) else None
         return finished if isinstance(finished, dict) else None

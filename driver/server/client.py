@@ -40,7 +40,7 @@ SILENT_SOCKET_TIMEOUT = 5.0
 
 @dataclass
 class Outcome:
-    """What a finished job left."""
+    """The outputs and times of a finished job."""
 
     prompt_id: str
     outputs: dict[str, Any]
@@ -48,7 +48,7 @@ class Outcome:
     cached: list[str] = field(default_factory=list)
     """Ids of the nodes whose result was there already."""
     started: float | None = None
-    """When the server began to execute it, and when it ended, by the server's own clock: Unix seconds."""
+    """Start of its execution, and its end, by the server's clock: Unix seconds."""
     ended: float | None = None
 
 

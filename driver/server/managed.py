@@ -1,4 +1,4 @@
-"""The managed ComfyUI: started when it is needed, kept warm, ended when it is idle."""
+"""Manage a ComfyUI: start it when needed, keep it warm, end it when idle."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def ensure(
     idle_timeout: float = IDLE_TIMEOUT,
     say: Say = _silent,
 ) -> RunningServer:
-    """The managed server of that name, started where it is not running.
+    """Return the managed server of that name, started if it is not running.
 
     comfyui: a ComfyUI of the user's own to start instead, with its models and settings; this pack must be
     in its ``custom_nodes``. A server that runs an older version of this pack's code is restarted. Two
@@ -128,7 +128,7 @@ def instances() -> Iterator[str]:
 
 
 def status(instance: str = DEFAULT) -> ServerStatus | None:
-    """What a managed server is doing; None where it is not running."""
+    """Return the status of a managed server; None where it is not running."""
     folder = _folder(instance)
     state = read_state(folder)
     process = find_process(state) if state else None
@@ -167,7 +167,7 @@ def _folder(instance: str) -> Path:
 
 @contextlib.contextmanager
 def _lock(instance: str, say: Say = _silent) -> Iterator[None]:
-    """What starts or stops this server, one process at a time; the lock ends with its process."""
+    """Hold the lock on starting and stopping this server; it ends with its process."""
     lock = filelock.FileLock(paths.servers_dir() / f"{instance}.lock")
     try:
         lock.acquire(timeout=0.5)
@@ -243,7 +243,7 @@ def _managed_arguments(folder: Path) -> list[str]:
 
 
 def answers_in_time(state: ServerState) -> bool:
-    """Whether a server lives and answers; one that lives is given some time to."""
+    """Return True if a server answers; a living one is given ANSWER_TIMEOUT to."""
     deadline = time.monotonic() + ANSWER_TIMEOUT
     while find_process(state) is not None:
         if probe.answers(state.url):

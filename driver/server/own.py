@@ -16,7 +16,7 @@ PACK_NAME = "distillery-upscale"
 
 
 def install_hint(custom_nodes: Path | None = None) -> str:
-    """How to put this pack into a ComfyUI."""
+    """Return the sentence that says how to put this pack into a ComfyUI."""
     where = custom_nodes or Path("ComfyUI") / "custom_nodes"
     pack, link = paths.checkout(), where / PACK_NAME
     return (

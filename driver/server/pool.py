@@ -51,7 +51,7 @@ class PooledServer:
     checkpoints: Sequence[str] = ()
     listed: float = -1e9
     answered: bool = False
-    """Whether it ever did."""
+    """True once the server has answered at least once."""
     failures: int = 0
     """In a row."""
     retry_at: float = 0.0
@@ -81,7 +81,7 @@ class PooledServer:
         self.refreshed, self.answered = now, True
 
     def knows(self, checkpoint: str | None) -> bool:
-        """Whether it has a checkpoint of that name, folder and extension aside."""
+        """Return True if it has a checkpoint of that name, folder and extension aside."""
         return checkpoint is not None and match_name(checkpoint, self.checkpoints) is not None
 
 
@@ -89,7 +89,7 @@ class ServerPool:
     """Hands out servers. Safe for use by several threads.
 
     The least busy server comes first, among those that have the wanted checkpoint if any has it. One that fails is
-    cooling down, for longer each time, and tried again later.
+    cools down, for longer each time, and tried again later.
     """
 
     def __init__(self, servers: Sequence[PooledServer], max_in_flight: int = MAX_IN_FLIGHT) -> None:
@@ -114,7 +114,7 @@ class ServerPool:
 
     @contextlib.contextmanager
     def slot(self, ticket: int, checkpoint: str | None, cancel: CancelToken) -> Iterator[PooledServer]:
-        """A server to give one job to; the lowest ticket is served first.
+        """Lease a server for one job; the lowest ticket is served first.
 
         checkpoint: what the job would like to find there, or None where it does not matter. Raises JobCancelled, and
         ServerError where no server can be used.
@@ -128,7 +128,7 @@ class ServerPool:
                 self._change.notify_all()
 
     def mark_failed(self, server: PooledServer, error: Failure) -> None:
-        """Set a server aside that did not do what it should."""
+        """Have a server that failed cool down."""
         with self._change:
             server.failures += 1
             pause = min(COOLDOWN[1], COOLDOWN[0] * 2 ** (server.failures - 1))

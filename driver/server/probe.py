@@ -31,5 +31,5 @@ def is_busy(url: str) -> bool:
 
 
 def pack_present(url: str) -> bool:
-    """Whether a server has this pack's nodes."""
+    """Return True if a server has this pack's nodes."""
     return PACK_NODE in get(f"{url}/object_info/{PACK_NODE}", timeout=30).json()

@@ -34,12 +34,12 @@ class RunningServer:
     base: Path
     """Its base directory: input, output, temp, user."""
     create_time: float
-    """Of the process, so that a reused pid is not taken for it."""
+    """Start of the process in Unix seconds, so that a reused pid is not taken for it."""
     managed: bool = True
 
     @property
     def output(self) -> Path:
-        """Where it saves images."""
+        """Folder of the saved images."""
         return self.base / "output"
 
     def is_alive(self) -> bool:
@@ -49,11 +49,11 @@ class RunningServer:
 
 @dataclass(frozen=True)
 class ServerState:
-    """What is written down of a started server."""
+    """The record of a started server, kept on disk."""
 
     pid: int
     create_time: float
-    """Of the process, so that a reused pid is not taken for it."""
+    """Start of the process in Unix seconds, so that a reused pid is not taken for it."""
     url: str
     base: str
     pack: str

@@ -32,7 +32,7 @@ from ..setup import launcher as bootstrap
 State = Literal["ok", "note", "later", "missing"]
 """``note``: nothing is needed, but it may matter; ``later``: comes by itself on first use."""
 
-LITTLE_DISK = 2 * 2**30
+LOW_DISK_BYTES = 2 * 2**30
 """Bytes below which a job may fail for want of disk: models that are assembled, temporary files, results."""
 _STYLES: dict[State, str] = {"ok": "green", "note": "cyan", "later": "yellow", "missing": "bold red"}
 _PROBE_TIMEOUT = 300
@@ -96,7 +96,7 @@ def check_disk(home: Path) -> Check:
     there = next(folder for folder in (home, *home.parents) if folder.exists())
     free = shutil.disk_usage(there).free
     found = f"{free / 2**30:.1f} GiB free in {home}"
-    if free < LITTLE_DISK:
+    if free < LOW_DISK_BYTES:
         return Check("disk", "missing", found, "Make room, or set DISTILLERY_HOME to a folder on another disk.")
     return Check("disk", "ok", found)
 

@@ -76,7 +76,7 @@ def test_a_package_has_no_environment_of_the_launcher(tmp_path: Path) -> None:
 
 def test_disk(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert doctor.check_disk(home).state == "ok"
-    monkeypatch.setattr(doctor, "LITTLE_DISK", 1 << 60)
+    monkeypatch.setattr(doctor, "LOW_DISK_BYTES", 1 << 60)
     low = doctor.check_disk(home)
     assert low.state == "missing"
     assert "GiB free" in low.found

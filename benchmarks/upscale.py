@@ -38,7 +38,7 @@ from distillery.driver.server import managed
 from distillery.driver.server.client import ComfyClient
 from distillery.driver.server.event_stream import Executing, JobEvent
 from distillery.driver.setup.models import prepare_models
-from distillery.nodes.imaging.upscale import OVERLAP, TILE
+from distillery.nodes.imaging.upscale import NETWORK_TILE, OVERLAP
 from distillery.nodes.model_files.upscalers import REALESRGAN
 from distillery.nodes.tiling.tiles import plan
 
@@ -135,7 +135,7 @@ def run(
 
 def seam(size: int, difference: np.ndarray) -> tuple[float, float]:
     """Seam ratio and its p of the ``difference`` of two results along the borders of Upscale 2x's tiles."""
-    layout = plan(size, size, TILE, OVERLAP).scaled(2)
+    layout = plan(size, size, NETWORK_TILE, OVERLAP).scaled(2)
     ends = [x + layout.tile_width for x in layout.xs[:-1]]
     lines = sorted({*layout.xs[1:], *ends, *((a + b) // 2 for a, b in zip(layout.xs[1:], ends, strict=True))})
     return seams.seam_ratio(difference, lines, lines)

@@ -13,7 +13,7 @@ from typing import Literal
 from .values import MAX_SEED
 
 NEGATIVE_SUFFIX = "nsfw, worst quality, deformed, low quality, bad"
-"""What Distillery puts behind every negative prompt. ``--neg`` replaces the user's part before it."""
+"""The suffix that Distillery puts behind every negative prompt. ``--neg`` replaces the user's part before it."""
 
 HIRES_STEPS = 15
 CFG = 6.0
@@ -24,7 +24,7 @@ OVERLAP = 128
 
 SAMPLING = {"sd15": ("uni_pc", "karras"), "sdxl": ("euler_ancestral", "karras")}
 """Sampler and scheduler by model family, for images that do not name them."""
-TILE = {"sd15": 768, "sdxl": 1024}
+HIRES_TILE = {"sd15": 768, "sdxl": 1024}
 """Side of a HiRes tile in pixels by model family."""
 DEFAULT_FAMILY = "sd15"
 
@@ -76,7 +76,7 @@ class Parameter:
 POWER = 0.3
 SHARPEN = 0.3
 KEEP = ("auto", "detail", "colours", "both", "nothing")
-"""What of the enlarged picture the HiRes pass keeps: see :mod:`.keep`."""
+"""The parts of the enlarged picture that can be kept: see :mod:`.keep`."""
 
 PARAMETERS: tuple[Parameter, ...] = (
     Parameter("neg", "text", "negative prompt", "negative", aliases=("negative_prompt",)),

@@ -1,4 +1,4 @@
-"""From a recalled generation and a command to what the HiRes pass is run with."""
+"""Settings of the HiRes pass, from a recalled generation and a command."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NO_DATA = (
 
 
 COMMAND, IMAGE, DEFAULT = "command", "image", "default"
-"""Where a value comes from."""
+"""Sources of a value."""
 
 T = TypeVar("T")
 
@@ -148,7 +148,7 @@ def resolve(given: T | None, recalled: T | None, default: T) -> tuple[T, str]:
 
 
 def with_power(settings: Settings, power: float) -> Settings:
-    """The same settings with another power, 0 to 1; where the command names one, that does not count.
+    """Return the same settings with another power, 0 to 1; where the command names one, that does not count.
 
     Raises NoPromptError where neither image nor command has a prompt, and a HiRes pass is asked for only now.
     """
@@ -173,7 +173,7 @@ def warnings_without_power(generation: Generation) -> tuple[str, ...]:
 
 
 def negative_prompt(recalled: str | None, given: str | None) -> str:
-    """The negative prompt: a given one replaces the user's part and keeps Distillery's standing suffix."""
+    """Return the negative prompt: a given one replaces the user's part and keeps Distillery's standing suffix."""
     if given is None:
         return recalled or ""
     if recalled is not None and recalled.strip().endswith(NEGATIVE_SUFFIX):

@@ -15,7 +15,7 @@ from PIL.PngImagePlugin import PngInfo
 from ...nodes.generation import Generation
 from ...nodes.image_formats import SVG, WEB_PAGE, XML, image_format, other_format
 from ...nodes.imaging.depth import eight_bits, is_deep, sixteen_bits
-from ...nodes.record import RECORD_KEY, relay_for
+from ...nodes.record import RECORD_KEY, record_for_copy
 from ...nodes.texts import reason_of
 from ..errors import SourceError
 
@@ -61,7 +61,7 @@ def clean_image(data: bytes, name: str, recalled: Generation) -> CleanImage:
 
     Upright and in sRGB; 8 bits (grey, RGB or RGBA), 16-bit grey without transparency stays as deep as it is.
     recalled: the generation read from the file; written to the PNG as the record of a copy, see
-    :func:`distillery.nodes.record.relay_for`. Raises SourceError. name: for its message.
+    :func:`distillery.nodes.record.record_for_copy`. Raises SourceError. name: for its message.
     """
     form, *_ = check_header(data, name)
     warnings: list[str] = []
@@ -82,7 +82,7 @@ def clean_image(data: bytes, name: str, recalled: Generation) -> CleanImage:
     info = PngInfo()
     if not generation.empty or generation.warnings:
         # iTXt: prompts are in any language, and tEXt holds Latin-1 only.
-        info.add_itxt(RECORD_KEY, relay_for(generation))
+        info.add_itxt(RECORD_KEY, record_for_copy(generation))
     buffer = io.BytesIO()
     pixels.info = {}  # Pillow would write a profile or a transparent colour that is left in here
     pixels.save(buffer, "PNG", pnginfo=info, compress_level=COMPRESS_LEVEL)

@@ -15,7 +15,7 @@ from ..files import atomic_file
 from ..generation import Generation, from_dict
 from ..imaging.pixels import tensors_to_image
 from ..record import RECORD_KEY, UpscalerInfo, record_for
-from ..summary import of_result
+from ..summary import summarize_result
 from .show import show
 from .types import CATEGORY, GenerationLink, UpscalerInfoLink
 
@@ -75,7 +75,7 @@ class SaveImageRecord(io.ComfyNode):
                     out, format="PNG", pnginfo=info, compress_level=COMPRESS_LEVEL
                 )
             saved.append({"filename": file, "subfolder": subfolder, "type": "output"})
-        return io.NodeOutput(ui={"images": saved, RECORD_KEY: [record], **show(of_result(used))})
+        return io.NodeOutput(ui={"images": saved, RECORD_KEY: [record], **show(summarize_result(used))})
 
 
 def _png_info(prompt, extra_pnginfo, record: str) -> PngInfo | None:  # type: ignore[no-untyped-def]

@@ -44,14 +44,14 @@ class Aliases:
 
     entries: tuple[Alias, ...] = ()
     place: Path | None = None
-    """Where the file is, or would be."""
+    """Path of the file, which may not exist."""
     warnings: tuple[str, ...] = ()
     """About lines that are not used."""
 
     def find(self, wanted: str, section: str, available: Sequence[str]) -> tuple[str | None, tuple[str, ...]]:
         """The installed file that stands for ``wanted``, or None; and warnings.
 
-        The left sides are compared as :func:`nodes.model_files.names.match_name` does. An alias of an alias is followed until a
+        The left sides are compared as :func:`.names.match_name` does. An alias of an alias is followed until a
         name is installed to the letter; of what comes last, folder and extension may differ.
         """
         chain = [wanted]

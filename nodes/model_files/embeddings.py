@@ -1,4 +1,4 @@
-"""Textual inversions that a prompt names. ComfyUI leaves out what is not installed and tells only its log."""
+"""Textual inversions that a prompt names. ComfyUI silently drops missing ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .names import nearest
 _EMBEDDING = re.compile(r"(?:^|(?<=[\s()]))embedding:((?:\\[()]|[^\s()<\[])+)(\))?")
 _EXTENSIONS = ("", ".safetensors", ".pt", ".bin")
 MAX_NAMES = 50
-"""Embeddings that are looked for; no prompt has so many, but a stranger's file chooses the prompt."""
+"""Embeddings that are looked for; no prompt has so many, but the prompt is untrusted input."""
 
 
 def embeddings_in(prompt: str) -> list[str]:

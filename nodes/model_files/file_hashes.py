@@ -1,4 +1,4 @@
-"""Finding a model file by what it holds: the hashes that images give of the files they were made with.
+"""Find a model file by its content: the hashes that images give of the files they were made with.
 
 Programs write three: the beginning of the file's SHA-256 (10 digits or more: A1111's "Model hash", Civitai's
 AutoV2); A1111's old hash (8 digits: SHA-256 of 64 KiB at 1 MiB); and the SHA-256 of a safetensors file behind its
@@ -26,7 +26,7 @@ _AUTOV2_DIGITS = 10
 _OLD_START, _OLD_LENGTH = 0x100000, 0x10000
 _BLOCK = 1 << 20
 _TRAINER, _MODELSPEC = "sshs_model_hash", "modelspec.hash_sha256"
-"""Where headers claim the ``content`` hash. Merging tools hand the second one down to files that it is not of."""
+"""Header keys that claim the ``content`` hash. Merging tools hand the second one down to files that it is not of."""
 
 CACHE_NAME = "file_hashes.sqlite3"
 MAX_ENTRIES = 5000
@@ -47,7 +47,7 @@ Progress = Callable[[int, int], None]
 
 
 def kinds_of(digest: str) -> tuple[Kind, ...]:
-    """What a hash of that many digits may be."""
+    """The kinds that a hash of that many digits may be of."""
     if len(digest) == OLD_DIGITS:
         return ("old",)
     return ("sha256",) if len(digest) == _AUTOV2_DIGITS else ("sha256", "content")
@@ -171,7 +171,7 @@ class HashCache:
     def _write(self, key: str, digests: Mapping[Kind, str], stamp: Stamp) -> None:
         self.file.parent.mkdir(parents=True, exist_ok=True)
         with closing(sqlite3.connect(self.file, timeout=_LOCK_TIMEOUT, isolation_level=None)) as database:
-            # IMMEDIATE waits for other writers here; a transaction that begins as a reader would fail on its first write.
+            # IMMEDIATE waits for other writers here; a reader that becomes a writer would fail instead.
             database.execute("BEGIN IMMEDIATE")
             database.execute(_TABLE)
             now = time.time_ns()
@@ -210,7 +210,7 @@ class HashIndex:
     """Told once, before files are read that may take long."""
 
     def known(self, name: str, digest: str) -> bool | None:
-        """Whether the file has this hash; None where that is not known without reading the file."""
+        """True if the file has this hash; None if only reading the file would tell."""
         path = self.path_of(name)
         if path is None:
             return None
@@ -273,7 +273,7 @@ class HashIndex:
 
 
 def _matches(digest: str, digests: Mapping[Kind, str]) -> bool | None:
-    """None where the hashes that are known do not decide it."""
+    """True or False where the known hashes decide it, else None."""
     kinds = kinds_of(digest)
     if any(digests.get(kind, "").startswith(digest) for kind in kinds):
         return True
@@ -281,7 +281,7 @@ def _matches(digest: str, digests: Mapping[Kind, str]) -> bool | None:
 
 
 def _claimed(digest: str, path: Path) -> bool:
-    """Whether a LoRA names the hash as its own: A1111 takes its trainer's word, and so the hash that it writes."""
+    """True if a LoRA names the hash as its own: A1111 takes its trainer's word, and so the hash that it writes."""
     return _says(path, _TRAINER, digest)
 
 

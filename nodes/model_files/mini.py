@@ -28,7 +28,7 @@ _LOG_INFO = logging.getLogger(__name__).info
 
 SIZE = 309_685_578
 SHA256 = "0c5bff7bba88f18bb7ceb5f522191c03968a7b842dba43dddf12261d54641f6f"
-"""Of the assembled file, on every platform and with every version of numpy."""
+"""SHA-256 of the assembled file, on every platform and with every version of numpy."""
 
 WEIGHTS = Path(__file__).resolve().parents[2] / "models" / "distillery-mini" / "mini_unet_vae.safetensors"
 WEIGHTS_SHA256 = "870b3835f8a4f327834f760019754f55df442d8d6a05f0e661d411188da33e8f"
@@ -41,7 +41,7 @@ _CHUNK = 1 << 22
 _SCALE = ".scale"
 _PREFIX = "cond_stage_model.transformer.text_model."
 _LAYERS, _WIDTH, _INNER, _TOKENS, _POSITIONS = 12, 768, 3072, 49408, 77
-"""Of the text encoder of openai/clip-vit-large-patch14, as SD 1.5 uses it."""
+"""Sizes of the text encoder of openai/clip-vit-large-patch14, as SD 1.5 uses it."""
 
 
 def ensure_mini(checkpoints_dir: Path, say: Callable[[str], None] = _LOG_INFO) -> Path:
@@ -196,7 +196,7 @@ def trained_weights() -> dict[str, np.ndarray]:
 
 
 def _verified() -> tuple[Header, bytes]:
-    """Header and data of the trained weights, verified."""
+    """Read header and data of the trained weights, and verify them."""
     content = WEIGHTS.read_bytes()
     found = hashlib.sha256(content).hexdigest()
     if found != WEIGHTS_SHA256:

@@ -43,7 +43,7 @@ class Crops:
         return Tile(0, 0, self.x_in.shape[-1], self.x_in.shape[-2])
 
     def check(self, entry: dict[str, Any]) -> None:
-        """Refuses what :meth:`of` would not crop rightly."""
+        """Refuse conditioning that :meth:`of` would not crop rightly."""
         from comfy.conds import CONDConstant, CONDCrossAttn, CONDList, CONDNoiseShape, CONDRegular
 
         size = tuple(self.x_in.shape[-2:])
@@ -102,8 +102,8 @@ class Crops:
         return entry
 
     def _cut_area(self, entry: dict[str, Any], tile: Tile) -> tuple[Tile, Tile | None]:
-        """Puts the part of the area inside ``tile`` into ``entry``; returns the area and what the model will see of
-        it, None for nothing, both on the canvas."""
+        """Put the part of the area inside ``tile`` into ``entry``; return the area and the part that the model will
+        see, None for nothing, both on the canvas."""
         import comfy.samplers
 
         # ComfyUI's own reading of the area, with its soft edges: those of the canvas, kept as a mask, for the edges
@@ -158,13 +158,13 @@ class Crops:
         return cond._copy_with(for_tiles(value))
 
     def _reference_crop(self, name: str, tensor: torch.Tensor) -> Callable[[Tile], torch.Tensor] | None:
-        """What crops a reference latent that is a picture of this canvas; None for all others."""
+        """A function that crops a reference latent which is a picture of this canvas; None for all others."""
         if name != "ref_latents" or tensor.shape[-2:] != self.x_in.shape[-2:]:
             return None
         return lambda tile: crop(tensor, tile)
 
     def _size_embedding(self, entry: dict[str, Any]) -> Callable[[torch.Tensor, Tile], torch.Tensor] | None:
-        """What puts a tile's place into SDXL's ``y``; None for other models, and for sizes that the prompt names.
+        """A function that puts a tile's place into SDXL's ``y``; None for other models and for named sizes.
 
         SDXL (Podell et al., 2023, arXiv:2307.01952, sections 2.2 and 2.3) learned with the size of the original
         image, the corner of the crop that it was shown and that crop's own size. The original is the canvas and
@@ -206,8 +206,8 @@ def _grown(inside: Tile, area: Tile, tile: Tile) -> Tile:
 
 
 def _crop_gligen(gligen: Sequence[Any], frame: Tile, seen: Tile) -> tuple[Any, ...]:
-    """GLIGEN's (kind, model, boxes), with the part of each box that the model sees, ``seen``, of the ``frame`` that
-    the boxes are counted from. A box is (embedding, height, width, y, x) in latent cells."""
+    """Return GLIGEN's (kind, model, boxes), with the part of each box that the model sees, ``seen``, of the ``frame``
+    that the boxes are counted from. A box is (embedding, height, width, y, x) in latent cells."""
     kind, model, boxes = gligen
     if kind != "position":
         return tuple(gligen)  # ComfyUI takes it for "no boxes"

@@ -16,7 +16,7 @@ HINTS = ("cond_hint_original", "cond_hint", "control_input", "extra_concat")
 
 
 def check_control(control: Any) -> None:
-    """Refuses controls, anywhere in the chain, with more that lies on the canvas than hints."""
+    """Refuse controls, anywhere in the chain, that hold more than hints of the canvas."""
     from comfy.controlnet import ControlBase
 
     if control is None:
@@ -46,7 +46,7 @@ class Hints:
         self._parts.clear()
 
     def cropped(self, control: Any, frame: Tile, seen: Tile, made: dict[Any, Any]) -> Any:
-        """``control`` for what the model sees, ``seen``, of the ``frame`` that its hint is stretched over.
+        """Return ``control`` for the part that the model sees, ``seen``, of the ``frame`` its hint is stretched over.
 
         ``made`` holds the copies of the present call: ComfyUI batches only conds that share one control object.
         """
@@ -76,7 +76,7 @@ class Hints:
 
 
 def _crop_hint(control: Any, frame: Tile, seen: Tile) -> None:
-    """Crops the hint, and what is joined to it (inpainting masks), to ``seen``, both boxes in latent cells."""
+    """Crop the hint, and what is joined to it (inpainting masks), to ``seen``, both boxes in latent cells."""
     from comfy.utils import common_upscale
 
     def cut(image: torch.Tensor, cell: int) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""What cannot be cut into tiles, and how the user is told so: better refused by name than computed wrongly."""
+"""Reject conditioning and patches that cannot be tiled: better refused by name than computed wrongly."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class TilingError(DistilleryError):
 
 
 def check_patches(model_options: Mapping[str, Any]) -> None:
-    """Refuses patches of a model that know of places on the canvas, or that look at the canvas through a tile.
+    """Refuse patches of a model that know of places on the canvas, or that look at the canvas through a tile.
 
     Most patches see the features of whatever the model is given and work on tiles as they do on pictures. Those that
     lay a mask over the features (IPAdapter's attention masks, regional attention) would lay all of it over each tile;

@@ -33,7 +33,7 @@ from typing import Any
 import torch
 
 from ..errors import DistilleryError
-from ..parameters import TILE
+from ..parameters import HIRES_TILE
 from .conds import PLACED, Crops, entries_of
 from .control_hints import Hints
 from .limits import TilingError as TilingError
@@ -55,9 +55,9 @@ def auto_tile(model: Any) -> int:
     import comfy.supported_models
 
     if isinstance(model.model, (comfy.model_base.SDXL, comfy.model_base.SDXLRefiner)):
-        return TILE["sdxl"]
+        return HIRES_TILE["sdxl"]
     if isinstance(model.model.model_config, (comfy.supported_models.SD15, comfy.supported_models.SD20)):
-        return TILE["sd15"]
+        return HIRES_TILE["sd15"]
     return NEWER_FAMILY_TILE
 
 
@@ -152,7 +152,7 @@ class _TiledSampling:
         *args: Any,
         **kwargs: Any,
     ) -> Any:
-        """Loads the models, with memory set free for a batch of tiles in place of the canvas ``noise_shape``."""
+        """Load the models, with memory set free for a batch of tiles in place of the canvas ``noise_shape``."""
         layout = self._layout(model.model, noise_shape)
         if not layout.whole:
             check_patches(model.model_options)  # sooner than the first step, which checks what hooks add too
@@ -167,7 +167,7 @@ class _TiledSampling:
         return executor(model, noise_shape, conds, *args, **kwargs)
 
     def outer_sample(self, executor: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Samples, and lets go of the cropped hints whatever happens."""
+        """Sample, and let go of the cropped hints whatever happens."""
         try:
             return executor(*args, **kwargs)
         finally:
@@ -187,7 +187,7 @@ class _TiledSampling:
     def _batch_size(
         self, model: Any, conds: Sequence[list[dict[str, Any]] | None], x_in: torch.Tensor, layout: TilePlan
     ) -> int:
-        """How many tiles run at once."""
+        """The number of tiles that run at once."""
         if self.batch:
             return self.batch
         if x_in.device.type == "cpu":

@@ -18,7 +18,7 @@ from distillery.nodes.generation import HiRes
 from distillery.nodes.model_files.plan import NO_FALLBACK
 from distillery.nodes.parameters import MINI_NAME
 from distillery.nodes.recall import recall
-from distillery.nodes.record import RECORD_KEY, relay_for
+from distillery.nodes.record import RECORD_KEY, record_for_copy
 
 if TYPE_CHECKING:
     from editor import Editor
@@ -60,7 +60,7 @@ def picture(path: Path, size: int = 64, steps: int | None = 3) -> Path:
     image.save(path, pnginfo=info)
     if steps is not None:
         generation = recall(path)
-        info.add_itxt(RECORD_KEY, relay_for(replace(generation, hires=HiRes(steps=steps))))
+        info.add_itxt(RECORD_KEY, record_for_copy(replace(generation, hires=HiRes(steps=steps))))
         image.save(path, pnginfo=info)
     return path
 

@@ -1,7 +1,7 @@
 """This pack's own record: a text chunk ``distillery`` with ``{"version": 1, "generation": {…}}``.
 
-The driver uploads clean copies of images. Their record is marked as a relay (:func:`..record.relay_for`) and is read as
-the recall of the original file.
+The driver uploads clean copies of images. Their record (:func:`..record.record_for_copy`) is marked as a relay and
+is read as the recall of the original file.
 """
 
 from __future__ import annotations

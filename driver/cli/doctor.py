@@ -28,6 +28,7 @@ from ..errors import ServerError
 from ..server import managed as server
 from ..setup import comfyui as comfyui_source
 from ..setup import launcher as bootstrap
+from ..setup.steps import SetupError
 
 State = Literal["ok", "note", "later", "missing"]
 """``note``: nothing is needed, but it may matter; ``later``: comes by itself on first use."""
@@ -69,7 +70,7 @@ def check_python(version: tuple[int, ...]) -> Check:
     found = f"{'.'.join(map(str, version))} ({sys.executable})"
     try:
         bootstrap.check_python(version)
-    except bootstrap.SetupError as error:
+    except SetupError as error:
         return Check("Python", "missing", found, str(error))
     return Check("Python", "ok", found)
 

@@ -136,6 +136,21 @@ def test_comfy_node_validate_passes(tmp_path):
     assert "error" not in result.stdout.lower(), result.stdout
 
 
+@pytest.mark.slow
+def test_the_registry_gets_what_runs_and_nothing_of_development(tmp_path, monkeypatch):
+    """As comfy node pack makes it: tracked files without what .comfyignore names."""
+    if not run("git", "ls-files").stdout:
+        pytest.skip("not a git checkout")
+    code = "from comfy_cli.file_utils import zip_files; import sys; zip_files(sys.argv[1])"
+    result = run(sys.executable, "-c", code, str(tmp_path / "node.zip"))
+    assert result.returncode == 0, result.stdout + result.stderr
+    with zipfile.ZipFile(tmp_path / "node.zip") as archive:
+        names = set(archive.namelist())
+    tops = {name.split("/")[0] for name in names}
+    assert {"__init__.py", "pyproject.toml", "requirements.lock", "distillery", "nodes", "driver", "web"} <= tops
+    assert not tops & {"tests", "tools", "benchmarks", ".github", ".ci", "requirements-dev.lock", "CONTRIBUTING.md"}
+
+
 def test_nothing_names_this_machine():
     """No absolute path of a developer's machine in what is committed."""
     tracked = run("git", "ls-files").stdout.splitlines()

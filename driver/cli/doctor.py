@@ -27,6 +27,7 @@ from .. import paths
 from ..errors import ServerError
 from ..server import managed, probe
 from ..setup import comfyui, launcher
+from ..setup.steps import SetupError
 
 State = Literal["ok", "note", "later", "missing"]
 """``note``: no action needed, but it may matter; ``later``: installed automatically on first use."""
@@ -68,7 +69,7 @@ def check_python(version: tuple[int, ...]) -> Check:
     found = f"{'.'.join(map(str, version))} ({sys.executable})"
     try:
         launcher.check_python(version)
-    except launcher.SetupError as error:
+    except SetupError as error:
         return Check("Python", "missing", found, str(error))
     return Check("Python", "ok", found)
 

@@ -10,15 +10,11 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
-import re
 import shutil
 import signal
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from pathlib import Path
 
 # Loaded by path from the launcher, where there is no package yet.
@@ -26,12 +22,22 @@ if __package__:
     from ...nodes.model_files.file_lock import exclusive
     from ..paths import HomeError, home
     from . import pypi
+    from .steps import Say, SetupError, Steps, inherited_lock, once, run_step, say_to_stderr
 else:
     _HERE = Path(__file__).resolve().parent
     sys.path[:0] = [str(_HERE), str(_HERE.parent), str(_HERE.parents[1] / "nodes" / "model_files")]
     import pypi  # type: ignore[import-not-found,no-redef]
     from file_lock import exclusive  # type: ignore[import-not-found,no-redef]
     from paths import HomeError, home  # type: ignore[import-not-found,no-redef]
+    from steps import (  # type: ignore[import-not-found,no-redef]
+        Say,
+        SetupError,
+        Steps,
+        inherited_lock,
+        once,
+        run_step,
+        say_to_stderr,
+    )  # fmt: skip
 
     del sys.path[:3]
 
@@ -79,17 +85,6 @@ class CheckoutFinder:
 
 sys.meta_path.insert(0, CheckoutFinder)
 '''
-
-Say = Callable[[str], None]
-
-
-class SetupError(Exception):
-    """The environment cannot be made; the message says why and what to do."""
-
-
-def say_to_stderr(text: str) -> None:
-    """The launcher's way of telling what it does."""
-    print(text, file=sys.stderr, flush=True)
 
 
 def check_python(version: tuple[int, ...] = tuple(sys.version_info[:2])) -> None:
@@ -152,7 +147,7 @@ def ensure_environment(root: Path, say: Say = say_to_stderr) -> Path:
     check_python()
     try:
         home().mkdir(parents=True, exist_ok=True)
-        waiting = _once(say, "Another distillery is setting up; waiting for it.")
+        waiting = once(say, "Another distillery is setting up; waiting for it.")
         with exclusive(home() / f"{directory.name}.lock", waiting):
             if not is_complete(directory):
                 _make(root, directory, say)
@@ -161,36 +156,24 @@ def ensure_environment(root: Path, say: Say = say_to_stderr) -> Path:
     return environment_python(directory)
 
 
-def _once(say: Say, text: str) -> Callable[[], None]:
-    """A callback that tells the text the first time."""
-    told: list[str] = []
-
-    def tell() -> None:
-        if not told:
-            told.append(text)
-            say(text)
-
-    return tell
-
-
 def _make(root: Path, directory: Path, say: Say) -> None:
     lock = root / "requirements.lock"
     large = b"\ntorch==" in b"\n" + lock.read_bytes()
     if large:
         _check_disk(directory)
-    steps = _Steps(say)
+    steps = Steps(say)
     size = " (once; about 7 GB on Linux, less elsewhere; a few minutes on a fast line)" if large else ""
     say(f"Setting up in {directory}{size}.")
     python = environment_python(directory)
     log = directory.with_name(f"{directory.name}.log")
-    with _inherited_lock(directory.with_name(f"{directory.name}.steps.lock"), say) as held:
+    with inherited_lock(directory.with_name(f"{directory.name}.steps.lock"), say) as held:
         if _works(python):
             steps("going on with what is there")
             _forget_half_installed(_site_packages(python))
         else:
             steps("making a virtual environment")
             venv = [sys.executable, pypi.ISOLATED, "-m", "venv", "--clear", str(directory)]
-            _run(venv, "venv", log, steps, held, child_environment())
+            run_step(venv, "venv", log, steps, held, child_environment())
         _install(python, lock, log, steps, held, "resolving and downloading packages")
         _install_hook(_site_packages(python))
         steps("importing what was installed")
@@ -199,7 +182,7 @@ def _make(root: Path, directory: Path, say: Say) -> None:
     steps("ready")
 
 
-def _install(python: Path, lock: Path, log: Path, steps: _Steps, held: tuple[int, ...], doing: str) -> None:
+def _install(python: Path, lock: Path, log: Path, steps: Steps, held: tuple[int, ...], doing: str) -> None:
     """Have pip install what a lock pins; each file's hash is compared before anything of it is run."""
     try:
         variables = pypi.pip_environment(python, "install")
@@ -208,7 +191,7 @@ def _install(python: Path, lock: Path, log: Path, steps: _Steps, held: tuple[int
     steps(doing)
     # A new pip is not needed for the pins, and asking for one would cost a request.
     command = pypi.pip(python, "install", "--require-hashes", "-r", str(lock))
-    _run(command, "pip", log, steps, held, variables)
+    run_step(command, "pip", log, steps, held, variables)
 
 
 def _verify(python: Path, lock: Path, directory: Path, log: Path) -> None:
@@ -247,14 +230,14 @@ def ensure_tools(root: Path, say: Say = say_to_stderr) -> None:
     if there():
         return
     try:
-        waiting = _once(say, "Another distillery is setting up; waiting for it.")
+        waiting = once(say, "Another distillery is setting up; waiting for it.")
         with exclusive(home() / f"{directory.name}.lock", waiting):
             if there():
                 return
-            steps = _Steps(say)
+            steps = Steps(say)
             marker.unlink(missing_ok=True)
             log = directory.with_name(f"{directory.name}.log")
-            with _inherited_lock(directory.with_name(f"{directory.name}.steps.lock"), say) as held:
+            with inherited_lock(directory.with_name(f"{directory.name}.steps.lock"), say) as held:
                 _forget_half_installed(_site_packages(environment_python(directory)))
                 _install(environment_python(directory), lock, log, steps, held, "installing what tests and checks need")
             marker.write_text(wanted, encoding="utf-8")
@@ -291,135 +274,6 @@ def _forget_half_installed(site: Path) -> None:
     for metadata in site.glob("*.dist-info"):
         if not (metadata / "INSTALLER").exists():
             shutil.rmtree(metadata)
-
-
-class _Steps:
-    """Tells the steps of the set-up, with the seconds since its start, and again what takes long."""
-
-    def __init__(self, say: Say, every: float = 20.0) -> None:
-        self._say, self._every = say, every
-        self._started = time.monotonic()
-        self._doing = ""
-
-    def __call__(self, doing: str) -> None:
-        self._doing = doing
-        self._say(f"  {time.monotonic() - self._started:4.0f} s  {doing}")
-
-    def pip(self, line: str) -> None:
-        """Tell of a line of pip's output if it means a step."""
-        large = re.match(r"\s*Downloading (\S+?)-(\d\S*?)-\S+\.whl.* \((\d+(?:\.\d+)?) ([MG])B\)", line)
-        if large and (large[4] == "G" or float(large[3]) >= 50):
-            self(f"downloading {large[1]} {large[2]} ({large[3]} {large[4]}B)")
-        elif line.startswith("Installing collected packages"):
-            self(f"installing {line.count(',') + 1} packages (this is the long part)")
-
-    @contextmanager
-    def heartbeat(self) -> Iterator[None]:
-        """Meanwhile, say what is still being done."""
-        over = threading.Event()
-
-        def beat() -> None:
-            while not over.wait(self._every):
-                self._say(f"  {time.monotonic() - self._started:4.0f} s  … still {self._doing}")
-
-        thread = threading.Thread(target=beat, daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            over.set()
-            thread.join()
-
-
-@contextmanager
-def _inherited_lock(path: Path, say: Say) -> Iterator[tuple[int, ...]]:
-    """A lock that the steps of the set-up inherit; yields the descriptors to pass on.
-
-    A launcher that is killed may leave its pip running: the next one waits for that pip's end. Windows has
-    no such locks, but there the second pip fails on the files that the first one has open.
-    """
-    if sys.platform == "win32":
-        yield ()
-        return
-    import fcntl
-
-    fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say("A set-up that was interrupted is still at work; waiting for its end.")
-            fcntl.flock(fd, fcntl.LOCK_EX)
-        except OSError:
-            pass  # a file system without locks
-        yield (fd,)
-    finally:
-        os.close(fd)
-
-
-def _run(
-    command: Sequence[str], what: str, log: Path, steps: _Steps, held: tuple[int, ...], variables: dict[str, str]
-) -> None:
-    """Run a step of the set-up, its output in a log; SetupError with its last words where it fails."""
-    tail: list[str] = []
-    with log.open("a", encoding="utf-8", errors="replace") as file, steps.heartbeat():
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8",
-            errors="replace", env=variables, pass_fds=held, start_new_session=os.name != "nt",
-        )  # fmt: skip
-        assert process.stdout is not None
-        try:
-            for line in process.stdout:
-                file.write(line)
-                tail = [*tail[-7:], line.rstrip()]
-                steps.pip(line)
-            code = process.wait()
-        except BaseException:
-            _end(process)
-            raise
-    if code:
-        raise SetupError(_failure(what, [line for line in tail if line], log))
-
-
-def _end(process: subprocess.Popen[str]) -> None:
-    """End a step with the processes that it started; venv runs pip in one of its own."""
-    if sys.platform == "win32":
-        process.terminate()
-        process.wait()
-        return
-    for number in (signal.SIGINT, signal.SIGKILL):  # on the first one pip removes its temporary files
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
-        with suppress(subprocess.TimeoutExpired):
-            process.communicate(timeout=10)  # to the end of the pipe: until all of them have ended
-            return
-
-
-_NO_NETWORK = re.compile(
-    r"Connection|Name or service|Temporary failure|Could not fetch|No matching distribution|timed? ?out|SSLError|Proxy"
-)
-
-
-def _failure(what: str, tail: list[str], log: Path) -> str:
-    text = "\n".join(tail)
-    if "No space left" in text or "not enough space" in text:
-        advice = "The disk is full: make room, or set DISTILLERY_HOME to a folder on another disk."
-    elif "ensurepip" in text:
-        advice = "Python's venv module is incomplete here: on Debian and Ubuntu install python3-venv."
-    elif pypi.is_hash_mismatch(text) or "hashes are required" in text:
-        advice = (
-            "A package that was fetched is not the one that is pinned, and has not been installed: check which index "
-            "pip is configured for (pip config list). An index with builds of its own cannot serve here."
-        )
-    elif _NO_NETWORK.search(text):
-        advice = (
-            "The package index could not be reached, or lacks a pinned version for this system: check the network and "
-            "pip's configuration, and run the command again."
-        )
-    else:
-        advice = "Run the command again; what is done already is kept."
-    shown = "\n".join(f"    {line[:300]}" for line in tail[-4:])
-    return f"{what} failed. {advice}\n{shown}\n  (all of it: {log})"
 
 
 def _site_packages(python: Path) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import comfy.model_management as mm
+import comfy.model_patcher
 import comfy.utils
 import torch
 from comfy_api.latest import io
@@ -37,14 +38,15 @@ class Upscale2x(io.ComfyNode):
 
     @classmethod
     def execute(cls, upscale_model: Any, image: torch.Tensor, mask: torch.Tensor | None = None) -> io.NodeOutput:
-        device = upscale_model.patcher.load_device
+        patcher = _patcher(upscale_model)
+        device = patcher.load_device
         scale = upscale_model.scale
         # What is free and what other models would give up: loading makes room for what is asked.
         cpu = mm.is_device_cpu(device)
         rows = ROWS if is_esrgan(_network(upscale_model)) else None
         tile, batch = tiles_for(mm.get_total_memory(device), scale, cpu, rows)
         while True:
-            mm.load_models_gpu([upscale_model.patcher], memory_required=batch * network_memory(tile, scale, rows))
+            mm.load_models_gpu([patcher], memory_required=batch * network_memory(tile, scale, rows))
             tile, batch = min((tile, batch), tiles_for(mm.get_free_memory(device), scale, cpu, rows))
             try:
                 out = _run(upscale_model, image, tile, batch, device)
@@ -88,6 +90,18 @@ def _run(upscale_model: Any, image: torch.Tensor, tile: int, batch: int, device:
         half=None if known else half,
         on_tile=on_tile,
     )
+
+
+def _patcher(upscale_model: Any) -> Any:
+    """Return what ComfyUI's memory management knows an upscale model by.
+
+    ComfyUI's loader has made one since 0.30; loaders of other packs need not.
+    """
+    if getattr(upscale_model, "patcher", None) is None:
+        devices = {"load_device": mm.get_torch_device(), "offload_device": mm.unet_offload_device()}
+        # Kept on the model, so that it is the same one in the next job.
+        upscale_model.patcher = comfy.model_patcher.CoreModelPatcher(upscale_model.model, **devices)
+    return upscale_model.patcher
 
 
 def _network(upscale_model: Any) -> torch.nn.Module | None:

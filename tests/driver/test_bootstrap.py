@@ -15,6 +15,7 @@ import pytest
 from checkouts import Checkout, make_checkout, pinned
 
 from distillery.driver.setup import launcher as bootstrap
+from distillery.driver.setup import steps
 
 ROOT = Path(__file__).resolve().parents[2]
 posix = pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
@@ -45,7 +46,7 @@ def test_the_supported_pythons_are_taken(version: tuple[int, ...]) -> None:
 
 @pytest.mark.parametrize("version", [(2, 7), (3, 9), (3, 14)])
 def test_another_python_is_refused_with_what_was_found_and_what_is_needed(version: tuple[int, ...]) -> None:
-    with pytest.raises(bootstrap.SetupError) as caught:
+    with pytest.raises(steps.SetupError) as caught:
         bootstrap.check_python(version)
     assert f"Python {version[0]}.{version[1]} " in str(caught.value)
     assert "3.10 to 3.13" in str(caught.value)
@@ -286,7 +287,7 @@ def test_too_small_a_disk_is_said_before_anything_is_downloaded(
     (checkout.root / "requirements.lock").write_text("torch==2.11.0\n")
     monkeypatch.setenv("DISTILLERY_HOME", str(checkout.home))
     monkeypatch.setattr(bootstrap, "NEEDED_BYTES", 1 << 60)
-    with pytest.raises(bootstrap.SetupError, match=r"GiB free; setting up needs 1073741824\.0 GiB\. Make room"):
+    with pytest.raises(steps.SetupError, match=r"GiB free; setting up needs 1073741824\.0 GiB\. Make room"):
         bootstrap.ensure_environment(checkout.root, say=lambda text: None)
     assert not checkout.environments
 
@@ -307,7 +308,7 @@ def test_too_small_a_disk_is_said_before_anything_is_downloaded(
     ],
 )
 def test_a_failed_step_says_what_to_do(said: str, advice: str) -> None:
-    text = bootstrap._failure("pip", ["before", said], Path("set-up.log"))
+    text = steps.failure("pip", ["before", said], Path("set-up.log"))
     assert advice in text
     assert said in text
     assert "set-up.log" in text
@@ -315,7 +316,7 @@ def test_a_failed_step_says_what_to_do(said: str, advice: str) -> None:
 
 def test_pips_output_becomes_a_few_lines_and_a_sign_of_life() -> None:
     said: list[str] = []
-    steps = bootstrap._Steps(said.append, every=0.05)
+    told_by = steps.Steps(said.append, every=0.05)
     for line in (
         "Collecting torch==2.11.0",
         "  Downloading torch-2.11.0-cp311-cp311-manylinux_2_28_x86_64.whl.metadata (28 kB)",
@@ -324,13 +325,13 @@ def test_pips_output_becomes_a_few_lines_and_a_sign_of_life() -> None:
         "Downloading big-1.0-py3-none-any.whl (1.2 GB)",
         "Installing collected packages: a, b, c",
     ):
-        steps.pip(line)
+        told_by.pip(line)
     told = [line.split("s  ", 1)[1] for line in said]
     assert told == [
         "downloading torch 2.11.0 (530.6 MB)",
         "downloading big 1.0 (1.2 GB)",
         "installing 3 packages (this is the long part)",
     ]
-    with steps.heartbeat():
+    with told_by.heartbeat():
         time.sleep(0.3)
     assert "… still installing 3 packages" in said[-1]

@@ -76,3 +76,14 @@ def test_a_mask_is_enlarged_with_the_image(comfy):
     enlarged, large = run(Model(comfy, 10_000), torch.rand(1, 70, 90, 3), mask)
     assert enlarged.shape[1:3] == large.shape[1:] == (140, 180)
     assert large[0, 60, 90] > 0.99 and large[0, 10, 10] == 0
+
+
+def test_a_model_without_a_patcher_gets_one_that_it_keeps(comfy):
+    """As ComfyUI before 0.30 loads them, and other packs do."""
+    model = Model(comfy, 10_000)
+    model.model, model.patcher = torch.nn.Conv2d(1, 1, 1), None
+    run(model, torch.rand(1, 70, 90, 3))
+    kept = model.patcher
+    assert kept.model is model.model
+    run(model, torch.rand(1, 70, 90, 3))
+    assert model.patcher is kept

@@ -14,7 +14,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 LAUNCHER = (
-    *("driver/setup/launcher.py", "driver/setup/pypi.py", "driver/setup/start.py", "driver/setup/verify.py"),
+    *(
+        "driver/setup/launcher.py",
+        "driver/setup/pypi.py",
+        "driver/setup/start.py",
+        "driver/setup/steps.py",
+        "driver/setup/verify.py",
+    ),
     *("driver/paths.py", "nodes/model_files/file_lock.py"),
 )
 """The files that the launcher consists of."""

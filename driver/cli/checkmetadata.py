@@ -92,7 +92,7 @@ def _finite(value: Any) -> Any:
 
 def show_generation(generation: Generation) -> None:
     """Print the fields with their provenance, the extra metadata and the warnings."""
-    from ...nodes.recall.report import NO_DATA, carried_rows
+    from ...nodes.report import NO_DATA, carried_rows
 
     console = Console(soft_wrap=True)
     if generation.empty:

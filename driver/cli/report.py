@@ -63,7 +63,7 @@ def show_result(result: Result) -> None:
 
 def generation_table(generation: Generation) -> Table:
     """Return a table of the known fields of a generation, with their provenance."""
-    from ...nodes.recall.report import as_rows
+    from ...nodes.report import as_rows
 
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     table.add_column(style="cyan", no_wrap=True)

@@ -1,10 +1,13 @@
-"""What an API graph is made of: nodes, links, values."""
+"""Nodes, links and values of an API graph."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
+
+MAX_NODES = 10_000
+"""Nodes of one graph."""
 
 
 class Link(NamedTuple):

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from .graph import MAX_HOPS, MAX_NODES
-from .nodes import short, to_link
+from .graph import MAX_HOPS
+from .nodes import MAX_NODES, short, to_link
 from .ui_widgets import WIDGETS
 
 MAX_DEPTH = 20

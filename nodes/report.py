@@ -47,7 +47,7 @@ def as_rows(generation: Generation) -> list[Row]:
 
 
 def carried_rows(generation: Generation) -> list[tuple[str, str]]:
-    """What else the image carries, nested names joined by dots: what Distillery's /checkmetadata prints."""
+    """Collect what else the image carries, nested names joined by dots: what Distillery's /checkmetadata prints."""
     return list(_flat("", generation.carried))
 
 

@@ -27,7 +27,7 @@ class GenerationBuilder:
         return bool(self._loras) or not self._values.keys().isdisjoint(_GENERATION_DATA)
 
     def has(self, name: str) -> bool:
-        """Whether the field is known, be it as "none" (the checkpoint's own VAE, no LoRA)."""
+        """Return True if the field is known, be it as "none" (the checkpoint's own VAE, no LoRA)."""
         return name in self._fields
 
     def get(self, name: str) -> Any:
@@ -94,7 +94,7 @@ class GenerationBuilder:
 
 
 def shown(value: Any) -> str:
-    """A value of a stranger's file, short enough for a message."""
+    """Shorten an untrusted value for a message."""
     if value is None:
         return "nothing"
     text = " ".join(str(value).split()) if isinstance(value, str | int | float) else type(value).__name__

@@ -33,7 +33,7 @@ STRIPPED = (
 
 @dataclass(frozen=True)
 class Contents:
-    """What an image file holds beside its pixels."""
+    """The metadata of an image file."""
 
     texts: dict[str, str]
     """Text by keyword."""

@@ -48,7 +48,7 @@ class Parts(NamedTuple):
 
 
 def read(chunks: TextChunks) -> Generation | None:
-    """What the text says; all its settings are carried along."""
+    """Read the generation of the text; all its settings are carried along."""
     draft = read_draft(chunks)
     return None if draft is None else draft.build(ORIGIN)
 
@@ -221,7 +221,7 @@ def _models(draft: GenerationBuilder, texts: Mapping[str, str], hashes: Mapping[
 
 
 def _resources(draft: GenerationBuilder, resources: Any) -> None:
-    """What Civitai names, where the text names nothing itself. Its names are those of pages, not of files."""
+    """Read the models that Civitai names, where the text names none itself. Its names are those of pages, not of files."""
     entries = [entry for entry in resources if isinstance(entry, Mapping)] if isinstance(resources, list) else []
     by_page = []
     loras = []
@@ -302,7 +302,7 @@ def version_of(text: str) -> tuple[int, int] | None:
 
 
 def _warn(draft: GenerationBuilder, texts: Mapping[str, str], version: tuple[int, int] | None) -> None:
-    """What the HiRes pass does not use, or does otherwise."""
+    """Warn of settings that the HiRes pass does not use, or uses otherwise."""
     for what, keys in _NOT_USED.items():
         named = next((key for key in texts if key.startswith(keys)), None)
         if named is not None and texts[named].lower() not in ("false", "none", ""):
@@ -327,7 +327,7 @@ def _gpu_noise(texts: Mapping[str, str], version: tuple[int, int] | None) -> boo
 
 
 def place(key: str) -> str:
-    """Where a value comes from, for ``fields``."""
+    """The provenance of a value, for ``fields``."""
     return f"{KEY}: {key}"
 
 

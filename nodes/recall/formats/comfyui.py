@@ -12,7 +12,7 @@ ORIGIN = "comfyui"
 
 
 def read(chunks: TextChunks) -> Generation | None:
-    """What the graph says of the first pass and, where there is one, of the HiRes pass.
+    """Read the first pass of the graph and, where there is one, of the HiRes pass.
 
     ``prompt`` is what ran. The workflow counts only where that is missing or cannot be read.
     """

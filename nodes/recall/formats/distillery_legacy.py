@@ -72,7 +72,7 @@ def _loras(inputs: Mapping[str, Any]) -> list[tuple[Any, Any, Any, str]]:
 
 
 def _labels(graph: Graph) -> dict[str, str]:
-    """What Distillery wrote into the image with its AddMetaData nodes."""
+    """Read what Distillery's AddMetaData nodes wrote into the image."""
     found = {}
     for node in graph.nodes.values():
         label, text = graph.value(node, "label"), graph.value(node, "text_value")

@@ -39,7 +39,7 @@ _FAMILY = "Fooocus runs SDXL only"
 
 
 def read(chunks: TextChunks) -> Generation | None:
-    """What the record says, in either of its schemes."""
+    """Read the record, in either of its schemes."""
     if not chunks.looks_like_json(KEY):
         return _read_a1111(chunks)
     data = chunks.json_object(KEY)
@@ -135,5 +135,5 @@ def _warn(draft: GenerationBuilder, inpainting: Any, freeu: Any) -> None:
 
 
 def place(key: str) -> str:
-    """Where a value comes from, for ``fields``."""
+    """The provenance of a value, for ``fields``."""
     return f"{KEY}.{key}"

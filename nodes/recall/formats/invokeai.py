@@ -47,7 +47,7 @@ _DREAM_OPTIONS = {"s": "steps", "S": "seed", "W": "width", "H": "height", "C": "
 
 
 def read(chunks: TextChunks) -> Generation | None:
-    """What the newest of the three says."""
+    """Read the newest of the three."""
     for key, reader in zip(KEYS, (_metadata, _sd_metadata), strict=False):
         data = chunks.json_object(key)
         if data is not None:
@@ -172,7 +172,7 @@ def _name(model: Any) -> Any:
 
 
 class _Places:
-    """Where values come from, for ``fields``."""
+    """The provenance of values, for ``fields``."""
 
     def __init__(self, key: str) -> None:
         self.key = key

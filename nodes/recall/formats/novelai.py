@@ -24,7 +24,7 @@ _SAMPLERS = {
 }  # fmt: skip
 _SCHEDULES = {"native": "normal", "karras": "karras", "exponential": "exponential", "polyexponential": "exponential"}
 _STEP = 1.05
-"""What a brace multiplies a weight by, and a bracket divides it by."""
+"""The factor of a brace on a weight, and the divisor of a bracket."""
 _TOKEN = re.compile(r"[{}\[\]]|(?<![\w.])(-?\d{1,3}(?:\.\d{1,4})?)::|::", re.ASCII)
 _NOT_USED = {
     "reference_image_multiple": "vibe transfer",
@@ -35,7 +35,7 @@ _NOT_USED = {
 
 
 def read(chunks: TextChunks) -> Generation | None:
-    """What the request says."""
+    """Read the request."""
     if chunks.get("Software") != "NovelAI" or not chunks.looks_like_json(KEY):
         return None
     data = chunks.json_object(KEY)

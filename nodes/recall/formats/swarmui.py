@@ -47,7 +47,7 @@ _NOT_USED = {
 
 
 def read(chunks: TextChunks) -> Generation | None:
-    """What ``sui_image_params`` says; its LoRAs are parallel lists of names, weights and text encoder weights."""
+    """Read ``sui_image_params``; its LoRAs are parallel lists of names, weights and text encoder weights."""
     data = chunks.json_object(KEY) if chunks.looks_like_json(KEY) else None
     params = data.get(PARAMS) if data is not None else None
     if data is None or not isinstance(params, Mapping):
@@ -169,5 +169,5 @@ def _list(value: Any) -> list[Any]:
 
 
 def place(key: str) -> str:
-    """Where a value comes from, for ``fields``."""
+    """The provenance of a value, for ``fields``."""
     return f"{PARAMS}.{key}"

@@ -57,7 +57,7 @@ def _relayed(recorded: Mapping[str, Any]) -> Generation:
 
 
 def _places(generation: Generation) -> dict[str, str]:
-    """Where the first image had each value, behind one mention of the record however often it was upscaled."""
+    """The provenance of each value in the first image, behind one mention of the record however often it was upscaled."""
     places = {}
     for name, where in generation.fields.items():
         where = where.removeprefix(PLACE).removeprefix(": ")

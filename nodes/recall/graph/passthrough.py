@@ -16,14 +16,14 @@ from .nodes import Node, Step, to_link
 
 
 class Values(Protocol):
-    """What a switch asks of its graph."""
+    """The part of a graph that switches need."""
 
     def value(self, node: Node, name: str) -> Any:
         """The value at an input."""
 
 
 def passed_on(graph: Values, node: Node, slot: int, wanted: str | None) -> list[Step] | None:
-    """Where an output of a node comes from, in the order of precedence; ``None`` for a node that makes it itself."""
+    """Return the sources of an output of a node, in the order of precedence; ``None`` for a node that makes it itself."""
     kind = node.class_type
     if kind in REROUTES:
         values = list(node.inputs.values())
@@ -47,7 +47,7 @@ REROUTES = {
 SAME_SLOT: dict[str, tuple[str, ...]] = {
     "CondPassThrough": ("positive", "negative"),
 }
-"""What comes in at these inputs goes out at the slots of the same order."""
+"""Inputs that go out at the slots of the same order."""
 
 
 # switches
@@ -181,7 +181,7 @@ _SDXL = (
 _EASY = ("model", "pos", "neg", "latent", "vae", "clip", "image")
 _EASY_SETTINGS = ("seed", "steps", "cfg", "sampler_name", "scheduler", "denoise")
 EASY_PIPE = (*_EASY, *_EASY_SETTINGS)
-"""What goes through Easy Use's pipe."""
+"""Names of the values in Easy Use's pipe."""
 
 PIPES: dict[str, Pipe] = {
     "Context (rgthree)": Pipe((None, *_CONTEXT), "base_ctx", _CONTEXT),

@@ -1,4 +1,4 @@
-"""What came after the first pass: its size, the HiRes pass, the sharpening."""
+"""Read the passes after the first: its size, the HiRes pass, the sharpening."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def _enlargement(reader: GraphReader, node: Node, picture: Picture) -> None:
 
 
 def _model_before(reader: GraphReader, start: Node, picture: Picture) -> bool:
-    """Whether an upscale model enlarged what this node enlarges by a factor; parts of one node know their scale."""
+    """True if an upscale model enlarged the input of a node that enlarges by a factor; expanded nodes know their scale."""
     if start.whole is not None:
         return False
     for node in picture.upstream(start)[1:]:

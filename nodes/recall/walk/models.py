@@ -111,7 +111,7 @@ def _through(kind: str) -> tuple[str, ...]:
 
 
 def _text_encoders(reader: GraphReader, model: Chain, clip: Chain) -> None:
-    """Where the text encoders are not the checkpoint's own."""
+    """Warn where the text encoders are not the checkpoint's own."""
     loader = clip.loader
     if loader is None:
         return

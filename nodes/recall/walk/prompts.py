@@ -22,7 +22,7 @@ class Encoder(NamedTuple):
     """Its inputs with texts, which are for several text encoders and mostly say the same."""
     clip: str = "clip"
     weighs: bool = False
-    """Whether it reads emphasis in the text in a way of its own."""
+    """True if it reads emphasis in the text in its own way."""
 
 
 ENCODERS: dict[str, Encoder] = {

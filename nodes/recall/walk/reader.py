@@ -1,4 +1,4 @@
-"""What the modules that read a graph share: the graph, the draft, and how a field is taken from an input."""
+"""The context of a walk: the graph, the builder, and how a field is set from an input."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..graph.value_nodes import VALUE_NODES
 
 @dataclass(frozen=True)
 class InputRef:
-    """Where a field's value is: at an input of a node, or in what the node is."""
+    """The place of a field's value: an input of a node, or the node itself."""
 
     node: Node
     name: str = ""

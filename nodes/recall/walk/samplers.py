@@ -42,7 +42,7 @@ class Schedule:
 
     @property
     def partial(self) -> bool:
-        """Whether some of its steps are not run."""
+        """True if some of its steps are not run."""
         return self.start > 0 or (self.end is not None and self.total is not None and self.end < self.total)
 
 
@@ -62,12 +62,12 @@ class Sampling:
     adds_noise: bool = True
     """False where it goes on with the noise that the sampler before it left."""
     hands_on: bool = False
-    """Whether it leaves noise for the next one."""
+    """True if it leaves noise for the next one."""
     problems: tuple[str, ...] = field(default=())
 
 
 def read_sampling(reader: GraphReader, node: Node) -> Sampling:
-    """What a sampler was told."""
+    """The settings of a sampler."""
     graph = reader.graph
     kind = node.class_type
     sampling = Sampling(

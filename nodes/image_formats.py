@@ -1,7 +1,20 @@
-"""Telling file formats by their first bytes."""
+"""The image formats that are read: the allow-list for Pillow, and formats told by their first bytes.
+
+Pillow opens whatever it has a plugin for, by content and not by name: an EPS named picture.png runs Ghostscript. So every
+file is opened with :func:`open_image`, whose formats run no other program.
+"""
 
 from __future__ import annotations
 
+import os
+from typing import BinaryIO
+
+from PIL import Image
+
+FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "AVIF", "GIF", "BMP", "TIFF")
+"""Pillow's names of the formats that are read."""
+ACCEPTED = "Give a PNG, JPEG, WebP, AVIF, GIF, BMP or TIFF file."
+"""For error messages."""
 HEAD = 512
 """First bytes of a file that are enough here."""
 
@@ -39,6 +52,18 @@ _TEXTS: tuple[tuple[bytes, str], ...] = (
     (b"<?xml", XML),
     (b"<svg", SVG),
 )
+
+
+def open_image(source: str | os.PathLike[str] | BinaryIO, only: str | None = None) -> Image.Image:
+    """Open an image file of an accepted format; to be closed by the caller, as Pillow's own ``open``.
+
+    only: Pillow's name of the one format to try. Raises UnidentifiedImageError for any other format, and what Pillow's
+    decoders raise on a broken file.
+    """
+    Image.init()
+    wanted = FORMATS if only is None else (only,)
+    # An older Pillow has no plugin for AVIF, and fails on the name of a format that it does not know.
+    return Image.open(source, formats=[name for name in wanted if name in Image.OPEN])
 
 
 def image_format(head: bytes) -> str | None:

@@ -35,8 +35,10 @@ def escape_sequence(image: bytes, how: Protocol, rows: int = ROWS) -> str:
     """Return the characters that show an image file ``rows`` lines high. Raises ValueError if it is no image."""
     from PIL import Image, UnidentifiedImageError
 
+    from ...nodes.image_formats import open_image
+
     try:
-        with Image.open(io.BytesIO(image)) as picture:
+        with open_image(io.BytesIO(image)) as picture:
             picture.load()
             buffer = io.BytesIO()
             picture.convert("RGB").save(buffer, "PNG", compress_level=1)  # kitty takes no JPEG

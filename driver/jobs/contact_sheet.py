@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+from ...nodes.image_formats import open_image
 from ...nodes.imaging.depth import eight_bits, is_deep, sixteen_bits
 from ..errors import JobError
 from .output import save_png
@@ -20,7 +21,7 @@ _GAP = 12
 
 def opened(path: Path) -> Image.Image:
     """A picture file as RGB, upright; what is transparent is grey."""
-    with Image.open(path) as image:
+    with open_image(path) as image:
         return _rgb(image)
 
 
@@ -36,7 +37,7 @@ def before_after(source: bytes, result: Path) -> Path:
     Raises JobError where it cannot be written.
     """
     after = opened(result)
-    with Image.open(io.BytesIO(source)) as image:
+    with open_image(io.BytesIO(source)) as image:
         before = _rgb(image).resize(after.size, Image.Resampling.BICUBIC)
     font = _font(after.width // 32)
     bar = _line_height(font) + _GAP

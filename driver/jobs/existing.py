@@ -12,6 +12,7 @@ from pathlib import Path
 from PIL import Image
 
 from ...nodes.command import CommandError, parse_command
+from ...nodes.image_formats import open_image
 from ...nodes.recall import recall
 from ..server.api import upload_name
 from ..server.workflow import COMMAND_NODE, IMAGE_NODE
@@ -52,7 +53,7 @@ def find_result(task: Task, any_power: bool = False) -> Path | None:
 def _made_from(path: Path) -> tuple[str, str] | None:
     """Read the name of the uploaded picture and the command of a result, or None where it is not this driver's."""
     try:
-        with Image.open(path) as image:
+        with open_image(path) as image:
             graph = json.loads(image.info.get("prompt", ""))
         nodes = {n["class_type"]: n["inputs"] for n in graph.values() if isinstance(n, Mapping)}
         return str(nodes[IMAGE_NODE]["image"]), str(nodes[COMMAND_NODE]["command"])
@@ -62,7 +63,7 @@ def _made_from(path: Path) -> tuple[str, str] | None:
 
 def result_of_earlier_run(path: Path, task: Task, seconds: float) -> Result:
     """The result that is there already."""
-    with Image.open(path) as image:
+    with open_image(path) as image:
         width, height = image.size
     log.info("is there already", extra={"data": {"path": str(path)}})
     return Result(

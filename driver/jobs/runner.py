@@ -10,9 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from PIL import Image
-
 from ...nodes.generation import from_dict
+from ...nodes.image_formats import open_image
 from ...nodes.record import RECORD_KEY
 from ..cancel import CancelToken
 from ..errors import JobError, JobLost, JobOutOfMemory, JobRefused, JobStuck, ServerError
@@ -210,7 +209,7 @@ class _JobRun:
         task, job = self.task, self.task.job
         saved, record = _saved(outcome.outputs.get(workflow.node_id(graph, workflow.SAVE_NODE)))
         path = save_download(server, client, saved, task.folder, job.stem)
-        with Image.open(path) as result:
+        with open_image(path) as result:
             width, height = result.size
         executed = None
         if outcome.started is not None and outcome.ended is not None:

@@ -13,7 +13,7 @@ from PIL import Image, ImageCms, ImageOps
 from PIL.PngImagePlugin import PngInfo
 
 from ...nodes.generation import Generation
-from ...nodes.image_formats import SVG, WEB_PAGE, XML, image_format, other_format
+from ...nodes.image_formats import ACCEPTED, SVG, WEB_PAGE, XML, image_format, open_image, other_format
 from ...nodes.imaging.depth import eight_bits, is_deep, sixteen_bits
 from ...nodes.record import RECORD_KEY, record_for_copy
 from ...nodes.texts import reason_of
@@ -21,7 +21,6 @@ from ..errors import SourceError
 
 MAX_PIXELS = 64_000_000
 """Limit for the source; the result has four times as many."""
-ACCEPTED = "Give a PNG, JPEG or WebP file."
 COMPRESS_LEVEL = 4
 
 
@@ -44,7 +43,7 @@ def check_header(data: bytes, name: str) -> tuple[str, int, int]:
     """
     form = _sniff_format(data, name)
     try:
-        with Image.open(io.BytesIO(data), formats=(form,)) as image:
+        with open_image(io.BytesIO(data), form) as image:
             width, height = image.size
     except Image.DecompressionBombError:
         raise SourceError(f"{name} has too many pixels; at most {MAX_PIXELS:,} are taken.") from None
@@ -66,7 +65,7 @@ def clean_image(data: bytes, name: str, recalled: Generation) -> CleanImage:
     form, *_ = check_header(data, name)
     warnings: list[str] = []
     try:
-        with Image.open(io.BytesIO(data), formats=(form,)) as file:
+        with open_image(io.BytesIO(data), form) as file:
             if form != "JPEG" and getattr(file, "is_animated", False):
                 warnings.append("the file holds several pictures: only the first one is upscaled")
             deep = ";16" in str(file.tile[0].args if file.tile else "")

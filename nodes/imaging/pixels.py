@@ -9,6 +9,7 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ..errors import DistilleryError
+from ..image_formats import ACCEPTED, open_image
 from ..parameters import MIN_SIDE
 from .depth import is_deep, sixteen_bits
 
@@ -22,13 +23,11 @@ def load_pixels(path: str | Path) -> tuple[torch.Tensor, torch.Tensor]:
     Raises DistilleryError for a file that is no image or is smaller than 64 pixels a side.
     """
     try:
-        with Image.open(path) as file:
+        with open_image(path) as file:
             image = ImageOps.exif_transpose(file)
             image.load()
     except UnidentifiedImageError:
-        raise DistilleryError(
-            f"{Path(path).name} is not an image that can be read. Give a PNG, JPEG or WebP file."
-        ) from None
+        raise DistilleryError(f"{Path(path).name} is not an image that can be read. {ACCEPTED}") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DistilleryError(
             f"{Path(path).name} cannot be read as an image ({error}). Is the file complete?"

@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 from PIL import Image, UnidentifiedImageError
 
-from ...image_formats import HEAD, WEB_PAGE, XML, image_format, other_format
+from ...image_formats import ACCEPTED, HEAD, WEB_PAGE, XML, image_format, open_image, other_format
 from ...texts import reason_of
 from ..errors import RecallError
 from .exif import MAX_BYTES, add_texts, decode_plain, exif_texts
@@ -24,7 +24,6 @@ from .png import MAX_CHUNKS, read_png_texts
 Source = str | os.PathLike[str] | bytes | BinaryIO
 """A path, the bytes of a file, or a file opened in binary mode (read from its start)."""
 
-ACCEPTED = "Give a PNG, JPEG, WebP or AVIF file."
 STRIPPED = (
     "this {} file carries no generation data. Copies lose them: Discord's media.discordapp.net and its previews, "
     "social sites and most converters strip them. Use the file that the program saved"
@@ -55,7 +54,7 @@ def read_contents(source: Source) -> Contents:
     try:
         if not isinstance(opened, str | os.PathLike) and opened.seekable():
             opened.seek(0)
-        with Image.open(opened) as image:
+        with open_image(opened) as image:
             texts, warnings = READERS.get(image.format or "", _no_texts)(image)
             return Contents(texts, image.size, image.format or "", warnings)
     except FileNotFoundError:

@@ -9,7 +9,7 @@ from typing import TypeVar
 from .command import Command
 from .errors import DistilleryError
 from .generation import Generation, HiRes
-from .parameters import BY_NAME, CFG, DEFAULT_FAMILY, HIRES_STEPS, NEGATIVE_SUFFIX, POWER, SAMPLING, SHARPEN
+from .parameters import BY_NAME, CFG, DEFAULT_FAMILY, HIRES_STEPS, MAX_PROMPT, NEGATIVE_SUFFIX, POWER, SAMPLING, SHARPEN
 
 NO_DATA = (
     "This image carries no generation data that can be read, so there is nothing to keep. Give a prompt "
@@ -102,9 +102,17 @@ def settings_for(
         places["checkpoint"] = COMMAND
         checkpoint, checkpoint_hash = command.model, None  # the hash is that of the image's own
     given_negative = None if command.negative is None else negative_prompt(generation.negative, command.negative)
+
+    def bounded(name: str, prompt: str) -> str:
+        if len(prompt) <= MAX_PROMPT:
+            return prompt
+        if denoise > 0:
+            warnings.append(f"the {name} prompt has {len(prompt):,} characters: the first {MAX_PROMPT:,} are used")
+        return prompt[:MAX_PROMPT]
+
     settings = Settings(
-        positive=choose("positive", command.prompt, generation.positive, ""),
-        negative=choose("negative", given_negative, generation.negative, ""),
+        positive=bounded("positive", choose("positive", command.prompt, generation.positive, "")),
+        negative=bounded("negative", choose("negative", given_negative, generation.negative, "")),
         seed=choose("seed", command.seed, generation.seed, 0),
         steps=choose("hires.steps", None, generation.hires.steps or None, HIRES_STEPS),
         cfg=choose("cfg", command.cfg, generation.cfg, CFG),

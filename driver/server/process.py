@@ -17,6 +17,7 @@ import psutil
 
 from . import probe
 from .entrypoint import START_TIMEOUT, STATE
+from .environment import server_environment
 
 STOP_TIMEOUT = 20.0
 """Seconds that a server is given to end by itself."""
@@ -136,12 +137,10 @@ def launch(
         if os.name == "nt"
         else {"start_new_session": True}
     )
-    # Everything that the server needs is on disk: no library of its own asks a network for it.
-    offline = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "DO_NOT_TRACK": "1", "PYTHONUTF8": "1"}
     with log.open("wb") as file:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT,
-            env={**os.environ, **offline}, **detached,  # type: ignore[call-overload]
+            env=server_environment(os.environ), **detached,  # type: ignore[call-overload]
         )  # fmt: skip
     state = ServerState(
         process.pid, psutil.Process(process.pid).create_time(), f"http://127.0.0.1:{port}", str(base), pack

@@ -223,3 +223,17 @@ def test_another_power_needs_a_prompt_too():
     assert with_power(without, 0.0).denoise == 0
     with pytest.raises(NoPromptError):
         with_power(without, 0.3)
+
+
+def test_a_prompt_of_any_length_is_cut_with_a_warning():
+    long = "cat, " * 10_000
+    s = settings_for(replace(RECALLED, positive=long, negative="n" * 6000), parse_command("--power 0.2"))
+    assert s.positive == long[:6000] == s.generation.positive and len(s.negative) == 6000
+    assert [w for w in s.generation.warnings if "characters" in w] == [
+        "the positive prompt has 50,000 characters: the first 6,000 are used"
+    ]
+    assert not [
+        w
+        for w in settings_for(replace(RECALLED, positive=long), parse_command("--power 0")).generation.warnings
+        if "characters" in w
+    ]

@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import re
+import sys
 import uuid
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
@@ -179,11 +180,37 @@ class Plain(logging.Formatter):
         return without_secrets(super().format(record))
 
 
+class _LogFile(logging.FileHandler):
+    """A log file whose own failure fails no job: it is told once, and the rest is not logged."""
+
+    _failed = False
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        self._give_up()
+
+    def close(self) -> None:
+        try:
+            super().close()
+        except OSError:  # what was buffered does not fit on the disk
+            self._give_up()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if not self._failed:
+            super().emit(record)
+
+    def _give_up(self) -> None:
+        if not self._failed:
+            self._failed = True
+            reason = sys.exc_info()[1]
+            with contextlib.suppress(OSError, ValueError):
+                print(f"The log {self.baseFilename} cannot be written any more ({reason}).", file=sys.stderr)
+
+
 def log_to(file: Path) -> logging.Handler:
     """Return a handler that appends JSON lines to a file. Raises SourceError if it cannot be written."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        handler = logging.FileHandler(file, encoding="utf-8")
+        handler = _LogFile(file, encoding="utf-8")
     except OSError as error:
         raise SourceError(f"The log {file} cannot be written: {error.strerror or error}.") from error
     handler.setFormatter(JsonLines())

@@ -98,6 +98,7 @@ def make_parser() -> argparse.ArgumentParser:
     add_doctor_parser(commands)
     for name, text in (
         ("test", "run the tests (pytest's options); by the launcher"),
+        ("check", "lint, types, import rules and the quick tests; by the launcher"),
         ("python", "the environment's Python; by the launcher"),
     ):
         commands.add_parser(name, help=text).set_defaults(run=_only_by_launcher)

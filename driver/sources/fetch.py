@@ -57,6 +57,8 @@ _TRANSLATED = tuple(
         "2002::/16",  # 6to4
         "192.88.99.0/24",  # relays of 6to4
         "fec0::/10",  # site-local
+        "192.0.0.0/24",  # IETF protocol assignments, some of which Python counts as global
+        "3fff::/20",  # documentation (RFC 9637), which older Pythons do not know
     )
 )
 

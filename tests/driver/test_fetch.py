@@ -40,7 +40,7 @@ def get(policy: FetchPolicy, target: str = "/a.png", host: str = CDN, cap: int =
         ("224.0.0.1", False), ("ff0e::1", False), ("fe80::1%eth0", False), ("2606:4700::1111%eth0", False),
         ("fec0::1", False), ("100.64.0.1", False), ("0.0.0.0", False), ("255.255.255.255", False), ("240.0.0.1", False),
         ("10.1.2.3", False), ("172.16.0.1", False), ("192.168.1.1", False), ("169.254.169.254", False), ("::", False),
-        ("::1", False), ("fd00::1", False), ("2001:db8::1", False), ("nonsense", False), ("127.1", False), ("", False),
+        ("::1", False), ("fd00::1", False), ("2001:db8::1", False), ("3fff::1", False), ("192.0.0.9", False), ("nonsense", False), ("127.1", False), ("", False),
     ],
 )  # fmt: skip
 def test_only_plain_addresses_of_the_open_internet_are_public(address, public):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from pathlib import Path
 
 import pytest
 
@@ -167,3 +168,19 @@ def test_a_text_is_cut_between_words_so_that_no_half_of_a_token_is_left():
         cleaned = without_secrets("a" * (before - 1) + f" {BOT} " + "b" * 100)
         assert BOT[:8] not in cleaned and cleaned.endswith(" more characters)")
     assert without_secrets("a " * 8000) == "a " * 8000
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_full_disk_is_told_once_and_fails_nothing(capsys):
+    handler = log_to(Path("/dev/full"))
+    logger = logging.getLogger("distillery.test_full")
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    try:
+        for _ in range(3):
+            logger.info("x")
+    finally:
+        logger.removeHandler(handler)
+        handler.close()
+    said = capsys.readouterr().err
+    assert said.count("/dev/full cannot be written any more") == 1 and "Traceback" not in said

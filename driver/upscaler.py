@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,8 @@ class Upscaler:
     ComfyUI instead, or several: each job goes to the least busy one. ``comfyui``: folder of a ComfyUI of your own
     to start instead. ``out``: where results are written. ``keep_warm``: whether a managed server stays for the next
     user (it ends by itself when it is idle), or is stopped at the end. ``allow_hosts``: exact names of hosts, beside
-    Discord's, from which links are fetched. Safe for use by several threads.
+    Discord's, from which links are fetched. Safe for use by several threads; not by a forked process, which needs one of its
+    own.
 
         with Upscaler() as upscaler:
             result = upscaler.upscale("picture.png", power=0.2)
@@ -57,6 +59,7 @@ class Upscaler:
         """Runs the jobs."""
         self._out = Path(out)
         self._tickets = itertools.count()
+        self._pid = os.getpid()
         self.allow_hosts = tuple(allow_hosts)
         """Exact names of hosts, beside Discord's, from which links are fetched."""
 
@@ -68,7 +71,8 @@ class Upscaler:
 
     def close(self) -> None:
         """Close the connections. A managed server stays warm, unless it was asked not to."""
-        self.backend.close()
+        if self._pid == os.getpid():  # a forked child would cut the sockets of its parent
+            self.backend.close()
 
     def recall(self, source: str | Path) -> Generation:
         """Recall how an image was made. Needs no server."""
@@ -76,6 +80,7 @@ class Upscaler:
 
     def free(self) -> None:
         """Have the servers drop their caches and unload their models."""
+        self._refuse_after_fork()
         self.backend.free()
 
     def upscale(
@@ -103,6 +108,7 @@ class Upscaler:
         The result is written whole or not at all, under a name that is not taken: ``<name>_2x.png``.
         Raises DistilleryError: CommandError and SourceError before any server is asked, ServerError, JobError.
         """
+        self._refuse_after_fork()
         report = on_progress if on_progress is not None else lambda progress: None
         options = Options(preview, compare, skip_existing, ticket=next(self._tickets))
         return self._upscale(source, command, parameters, out, report, options, cancel or CancelToken())
@@ -130,6 +136,7 @@ class Upscaler:
         continue_on_error; what is already on a server is finished. The others: see :meth:`upscale`.
         Closing the iterator, or Ctrl-C, cancels what is running and leaves nothing queued.
         """
+        self._refuse_after_fork()
         given = list(sources)
         options = Options(preview, compare, skip_existing)
 
@@ -173,11 +180,20 @@ class Upscaler:
         variant's name and an event, from several threads. on_done: called likewise with the command of each picture and
         its result or error. Raises DistilleryError at the first that fails.
         """
+        self._refuse_after_fork()
         report = on_progress if on_progress is not None else lambda variant, event: None
         folder = Path(out) if out is not None else self._out
         task = prepare(source, first_command(command, rows), folder, self.allow_hosts, Options(preview))
         tickets = self._take_tickets(count(rows))
         return sweep(self.backend, task, tickets, rows, command, report, cancel or CancelToken(), on_done)
+
+    def _refuse_after_fork(self) -> None:
+        """Raise ServerError in a forked child: it shares sockets with its parent, and has copies of locks that are held."""
+        if self._pid != os.getpid():
+            raise ServerError(
+                "This Upscaler belongs to the process that made it, and this is a fork of that one. Make an Upscaler in "
+                'each process, or start processes with multiprocessing\'s method "spawn".'
+            )
 
     def _take_tickets(self, number: int) -> list[int]:
         """Tickets for so many jobs: they get servers in that order, behind all jobs before them."""

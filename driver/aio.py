@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import threading
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -115,35 +115,19 @@ class AsyncUpscaler:
 
 async def _run(work: Callable[[], T], token: CancelToken) -> T:
     """Run work in a thread; a cancelled task cancels the job and waits until it is gone."""
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[T] = loop.create_future()
-
-    def settle(result: T | None, error: BaseException | None) -> None:
-        if not future.done():
-            if error is not None:
-                future.set_exception(error)
-            else:
-                future.set_result(result)  # type: ignore[arg-type]
-
-    def target() -> None:
-        result: T | None = None
-        error: BaseException | None = None
-        try:
-            result = work()
-        except BaseException as raised:
-            error = raised
-        loop.call_soon_threadsafe(settle, result, error)
-
     # A thread of its own: the loop's pool is small, and a job can take hours.
-    threading.Thread(target=target, name="upscale", daemon=True).start()
+    executor = ThreadPoolExecutor(1, thread_name_prefix="upscale")
+    future = asyncio.get_running_loop().run_in_executor(executor, work)
     try:
         return await asyncio.shield(future)
     except asyncio.CancelledError:
         token.cancel()
         await asyncio.wait([future])
-        if future.done() and not future.cancelled():
+        if not future.cancelled():
             future.exception()  # it is told as a cancellation
         raise
+    finally:
+        executor.shutdown(wait=False)
 
 
 def _in_loop(callback: Callable[..., None]) -> Callable[..., None]:

@@ -65,4 +65,4 @@ def test_stopping_early_cancels_and_waits_for_what_runs():
     results = ordered(work, range(5), 2, token)
     next(results)
     results.close()
-    assert token.cancelled and not [t for t in threading.enumerate() if t.name.startswith("job ")]
+    assert token.cancelled and not [t for t in threading.enumerate() if t.name.startswith("job_")]

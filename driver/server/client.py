@@ -32,6 +32,8 @@ PENDING_TIMEOUT = 300.0
 """Seconds for which a queued job may wait while the server works on nothing: then its worker thread is dead."""
 UNREACHABLE_TIMEOUT = 60.0
 """Seconds without any answer after which a server that has a job is given up."""
+QUEUE_ATTEMPTS = 3
+"""Times that a job is posted to a server whose answer is lost."""
 RECONNECT_WAIT = 2.0
 """Seconds that a job waits for a connection in place of one that broke: a short job would end before it is heard."""
 SILENT_SOCKET_TIMEOUT = 5.0
@@ -168,7 +170,8 @@ class ComfyClient(ComfyApi):
         prompt_id: str,
         inbox: Inbox,
     ) -> tuple[str, Inbox]:
-        for attempt in range(3):
+        attempt = 1
+        while True:
             body = {
                 "prompt": prompt,
                 "client_id": events.client_id,
@@ -177,43 +180,43 @@ class ComfyClient(ComfyApi):
             }
             try:
                 response = self.request("POST", "/prompt", json=body)
+                break
             except ServerError as error:
                 # The answer may be lost and the job taken: it must not be queued twice.
-                time.sleep(1 + attempt)
+                time.sleep(attempt)
                 with contextlib.suppress(ServerError):
                     if self.job(prompt_id) is not None:
                         return prompt_id, inbox
                     self.request("POST", f"/api/jobs/{prompt_id}/cancel")
-                if attempt == 2:
+                if attempt == QUEUE_ATTEMPTS:
                     error.prompt_id = prompt_id
                     raise
                 # A new id for each attempt: the server would run the same id twice.
                 events.unsubscribe(prompt_id)
                 prompt_id = str(uuid.uuid4())
                 inbox = events.subscribe(prompt_id)
-                continue
+                attempt += 1
             except BaseException:
                 # Interrupted while the server was checking it: it may run all the same.
                 with contextlib.suppress(ServerError):
                     self.cancel(prompt_id, timeout=5)
                 raise
-            try:
-                answer = response.json()
-            except ValueError:
-                answer = None
-            if response.status_code == 200 and isinstance(answer, Mapping):
-                if answer.get("node_errors"):
-                    self.cancel(prompt_id)
-                    raise refusal(answer, prompt)
-                given = str(answer.get("prompt_id") or prompt_id)
-                log.info("queued", extra={"data": {"prompt_id": given, "server": self.url}})
-                return given, events.subscribe(given)
-            if isinstance(answer, Mapping):
+        try:
+            answer = response.json()
+        except ValueError:
+            answer = None
+        if response.status_code == 200 and isinstance(answer, Mapping):
+            if answer.get("node_errors"):
+                self.cancel(prompt_id)
                 raise refusal(answer, prompt)
-            raise ServerError(
-                f"The server at {self.url} answered {response.status_code} to the job and gave no reason; its log may."
-            )
-        raise AssertionError("unreachable")
+            given = str(answer.get("prompt_id") or prompt_id)
+            log.info("queued", extra={"data": {"prompt_id": given, "server": self.url}})
+            return given, events.subscribe(given)
+        if isinstance(answer, Mapping):
+            raise refusal(answer, prompt)
+        raise ServerError(
+            f"The server at {self.url} answered {response.status_code} to the job and gave no reason; its log may."
+        )
 
     def _wait(
         self,

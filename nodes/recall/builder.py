@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..generation import Generation, HiRes, Lora
+from ..texts import shorten
 from ..values import CHECKS, STRENGTH, to_hash, to_name
 
 _GENERATION_DATA = {"positive", "negative", "seed", "cfg", "steps", "sampler", "scheduler", "checkpoint"}
@@ -97,5 +98,4 @@ def shown(value: Any) -> str:
     """Shorten an untrusted value for a message."""
     if value is None:
         return "nothing"
-    text = " ".join(str(value).split()) if isinstance(value, str | int | float) else type(value).__name__
-    return f'"{text}"' if len(text) <= 60 else f'"{text[:57]}..."'
+    return f'"{shorten(str(value) if isinstance(value, str | int | float) else type(value).__name__, 60)}"'

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from ...texts import shorten
+
 MAX_NODES = 10_000
 """Nodes of one graph."""
 
@@ -81,5 +83,4 @@ def plain(value: Any) -> str | int | float | None:
 
 def short(text: str) -> str:
     """Shorten an untrusted name for a message."""
-    text = " ".join(text.split())
-    return text if len(text) <= 40 else text[:37] + "..."
+    return shorten(text, 40)

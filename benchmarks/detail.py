@@ -182,6 +182,7 @@ def main() -> int:
     parser.add_argument("--shared", type=Path, help="folder of Distillery's own images")
     parser.add_argument("--checkpoint", type=Path, help="default: the built-in distillery-mini")
     parser.add_argument("--count", type=int, default=12, help="pictures at most (default 12)")
+    parser.add_argument("--report", action="store_true", help="make no more pictures: report those that are made")
     parser.add_argument("--name", default="detail", help="of the files in benchmarks/results")
     options = parser.parse_args()
     evaluate.start_comfyui(ensure_comfyui())
@@ -198,6 +199,8 @@ def main() -> int:
         for i, (name, original) in enumerate(chosen):
             file, costs = kept / f"{name}.npz", kept / f"{name}.json"
             if not costs.is_file():
+                if options.report:
+                    continue
                 model = model or evaluate.Model(checkpoint)
                 enlarged = evaluate.enlarged(name, original, options.work, upscaler)
                 made, cost = make(model, enlarged, i < WORDS)

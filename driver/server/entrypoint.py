@@ -1,6 +1,6 @@
-"""Runs ComfyUI in this process, with a watchdog that ends it when nobody uses it.
+"""Run ComfyUI in this process, with a watchdog that ends it when nobody uses it.
 
-    python comfyui_main.py COMFYUI_DIR STATE_DIR IDLE_SECONDS -- ComfyUI's own arguments
+    python entrypoint.py COMFYUI_DIR STATE_DIR IDLE_SECONDS -- ComfyUI's own arguments
 
 One process and not a supervisor with a child: whatever ends it, nothing is left behind. It is run by
 the interpreter that ComfyUI needs, so it imports nothing of this project.
@@ -55,7 +55,7 @@ def tasks_remaining() -> int:
 
 
 def reason_to_end(state: Path, port: str, idle: float, running: float) -> str | None:
-    """Why this server should end now, or None.
+    """Return why this server should end now, or None.
 
     It ends when no job ran and no client touched LAST_USED for ``idle`` seconds, when no client has used it
     START_TIMEOUT after its start (``running``: seconds since then), when its state folder is gone, and when that

@@ -35,9 +35,10 @@ from distillery.benchmarks import seams
 from distillery.benchmarks.hires import machine, spread, to_bytes
 from distillery.driver import paths
 from distillery.driver.server import managed
-from distillery.driver.server.client import ComfyClient, Event
-from distillery.driver.upscaler import prepare_models
-from distillery.nodes.imaging.upscale import OVERLAP, TILE
+from distillery.driver.server.client import ComfyClient
+from distillery.driver.server.event_stream import Executing, JobEvent
+from distillery.driver.setup.models import prepare_models
+from distillery.nodes.imaging.upscale import NETWORK_TILE, OVERLAP
 from distillery.nodes.model_files.upscalers import REALESRGAN
 from distillery.nodes.tiling.tiles import plan
 
@@ -114,14 +115,14 @@ def run(
     spent = Run(0.0, 0.0 if pid is not None else float("nan"), float("nan"))
     running: tuple[str | None, float, float] = (None, 0.0, 0.0)
 
-    def on_event(event: Event) -> None:
+    def on_event(event: JobEvent) -> None:
         nonlocal running
-        if event["type"] == "executing":
+        if isinstance(event, Executing):
             now, cpu = time.perf_counter(), watch.cpu()
             if running[0] in ("3", "4"):
                 spent.seconds += now - running[1]
                 spent.cpu_seconds += cpu - running[2]
-            running = (event["data"].get("node"), now, cpu)
+            running = (event.node, now, cpu)
 
     try:
         outcome = client.run(graph(side, client.upload_image(buffer.getvalue(), "png")), on_event=on_event)
@@ -134,7 +135,7 @@ def run(
 
 def seam(size: int, difference: np.ndarray) -> tuple[float, float]:
     """Seam ratio and its p of the ``difference`` of two results along the borders of Upscale 2x's tiles."""
-    layout = plan(size, size, TILE, OVERLAP).scaled(2)
+    layout = plan(size, size, NETWORK_TILE, OVERLAP).scaled(2)
     ends = [x + layout.tile_width for x in layout.xs[:-1]]
     lines = sorted({*layout.xs[1:], *ends, *((a + b) // 2 for a, b in zip(layout.xs[1:], ends, strict=True))})
     return seams.seam_ratio(difference, lines, lines)

@@ -20,12 +20,12 @@ from .events import Message, Preview, Progress, Stage, Step
 
 if TYPE_CHECKING:
     from .aio import AsyncUpscaler
-    from .upscaler import Driver, Item, Result, Upscaler
+    from .jobs.job import Item, Result
+    from .upscaler import Upscaler
 
 __all__ = [
     "AsyncUpscaler",
     "CancelToken",
-    "Driver",
     "Item",
     "JobCancelled",
     "JobError",
@@ -48,10 +48,14 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     # Imported when asked for: it brings Pillow and numpy along, which the command line's help does not need.
-    if name in ("Driver", "Item", "Result", "Upscaler"):
-        from . import upscaler as driver
+    if name == "Upscaler":
+        from .upscaler import Upscaler
 
-        return getattr(driver, name)
+        return Upscaler
+    if name in ("Item", "Result"):
+        from .jobs import job
+
+        return getattr(job, name)
     if name == "AsyncUpscaler":
         from .aio import AsyncUpscaler
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import threading
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
 from ..nodes.generation import Generation
 from .cancel import CancelToken
 from .events import Progress
-from .upscaler import Item, OnProgress, Result, Upscaler
+from .jobs.job import Item, OnProgress, Result
+from .server.managed import DEFAULT
+from .upscaler import Upscaler
 
 T = TypeVar("T")
 
@@ -27,8 +29,16 @@ class AsyncUpscaler:
             result = await upscaler.upscale("picture.png", power=0.2)
     """
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        self._upscaler = Upscaler(*args, **options)
+    def __init__(
+        self,
+        server: str | Sequence[str] | None = None,
+        comfyui: str | Path | None = None,
+        out: str | Path = ".",
+        instance: str = DEFAULT,
+        keep_warm: bool = True,
+        allow_hosts: Collection[str] = (),
+    ) -> None:
+        self._upscaler = Upscaler(server, comfyui, out, instance, keep_warm, allow_hosts)
 
     async def __aenter__(self) -> AsyncUpscaler:
         return self
@@ -40,31 +50,62 @@ class AsyncUpscaler:
         """Close the connections, as :meth:`driver.upscaler.Upscaler.close`."""
         await asyncio.to_thread(self._upscaler.close)
 
+    async def free(self) -> None:
+        """Have the servers drop their caches and unload their models."""
+        await asyncio.to_thread(self._upscaler.free)
+
     async def recall(self, source: str | Path) -> Generation:
-        """What an image says of how it was made. Needs no server."""
+        """Recall how an image was made. Needs no server."""
         return await asyncio.to_thread(self._upscaler.recall, source)
 
     async def upscale(
-        self, source: str | Path, command: str = "", on_progress: OnProgress | None = None, **options: Any
+        self,
+        source: str | Path,
+        command: str = "",
+        on_progress: OnProgress | None = None,
+        out: str | Path | None = None,
+        *,
+        cancel: CancelToken | None = None,
+        preview: bool = False,
+        compare: bool = False,
+        skip_existing: bool = False,
+        **parameters: Any,
     ) -> Result:
         """Upscale one image, see :meth:`driver.upscaler.Upscaler.upscale`."""
-        token = options.pop("cancel", None) or CancelToken()
+        token = cancel or CancelToken()
         report = _in_loop(on_progress) if on_progress is not None else None
-        return await _run(
-            functools.partial(self._upscaler.upscale, source, command, report, cancel=token, **options), token
-        )
+        work = functools.partial(
+            self._upscaler.upscale, source, command, report, out,
+            cancel=token, preview=preview, compare=compare, skip_existing=skip_existing, **parameters,
+        )  # fmt: skip
+        return await _run(work, token)
 
     async def upscale_many(
         self,
         sources: Iterable[str | Path],
         command: str = "",
         on_progress: Callable[[int, Progress], None] | None = None,
-        **options: Any,
+        out: str | Path | None = None,
+        *,
+        cancel: CancelToken | None = None,
+        continue_on_error: bool = False,
+        preview: bool = False,
+        compare: bool = False,
+        skip_existing: bool = False,
+        on_done: Callable[[Item], None] | None = None,
+        **parameters: Any,
     ) -> AsyncIterator[Item]:
-        """Upscale images, overlapped; yields one Item for each, in order: see :meth:`driver.upscaler.Upscaler.upscale_many`."""
-        token = options.pop("cancel", None) or CancelToken()
+        """Upscale images, overlapped; yields one Item for each: see :meth:`driver.upscaler.Upscaler.upscale_many`.
+
+        on_done is called in the event loop.
+        """
+        token = cancel or CancelToken()
         report = _in_loop(on_progress) if on_progress is not None else None
-        items = self._upscaler.upscale_many(sources, command, report, cancel=token, **options)
+        done = _in_loop(on_done) if on_done is not None else None
+        items = self._upscaler.upscale_many(
+            sources, command, report, out, cancel=token, continue_on_error=continue_on_error, preview=preview,
+            compare=compare, skip_existing=skip_existing, on_done=done, **parameters,
+        )  # fmt: skip
         try:
             while (item := await _run(functools.partial(next, items, None), token)) is not None:
                 yield item
@@ -73,36 +114,20 @@ class AsyncUpscaler:
 
 
 async def _run(work: Callable[[], T], token: CancelToken) -> T:
-    """Run it in a thread; a cancelled task cancels the job and waits until it is gone."""
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[T] = loop.create_future()
-
-    def settle(result: T | None, error: BaseException | None) -> None:
-        if not future.done():
-            if error is not None:
-                future.set_exception(error)
-            else:
-                future.set_result(result)  # type: ignore[arg-type]
-
-    def target() -> None:
-        result: T | None = None
-        error: BaseException | None = None
-        try:
-            result = work()
-        except BaseException as raised:
-            error = raised
-        loop.call_soon_threadsafe(settle, result, error)
-
+    """Run work in a thread; a cancelled task cancels the job and waits until it is gone."""
     # A thread of its own: the loop's pool is small, and a job can take hours.
-    threading.Thread(target=target, name="upscale", daemon=True).start()
+    executor = ThreadPoolExecutor(1, thread_name_prefix="upscale")
+    future = asyncio.get_running_loop().run_in_executor(executor, work)
     try:
         return await asyncio.shield(future)
     except asyncio.CancelledError:
         token.cancel()
         await asyncio.wait([future])
-        if future.done() and not future.cancelled():
+        if not future.cancelled():
             future.exception()  # it is told as a cancellation
         raise
+    finally:
+        executor.shutdown(wait=False)
 
 
 def _in_loop(callback: Callable[..., None]) -> Callable[..., None]:

@@ -19,7 +19,7 @@ class CancelToken:
 
     @property
     def cancelled(self) -> bool:
-        """Whether :meth:`cancel` was called."""
+        """True once :meth:`cancel` was called."""
         return self._cancelled
 
     def cancel(self) -> None:

@@ -1,4 +1,4 @@
-"""What can go wrong between the driver and a server. All of it is meant to be shown as it is."""
+"""Errors between the driver and a server. Their texts are meant to be shown as they are."""
 
 from __future__ import annotations
 
@@ -15,20 +15,31 @@ class ServerError(DistilleryError):
     prompt_id: str | None = None
     """Id of a job that the server may still have, where it went silent after taking one."""
 
+    def __init__(self, message: str, not_connected: bool = False) -> None:
+        super().__init__(message)
+        self.not_connected = not_connected
+        """True where no connection came about, so that nothing reached the server."""
+
 
 class JobError(DistilleryError):
     """The job failed on the server.
 
-    ``node``: title of the node that failed, where one did.
+    ``node``: title of the node that failed, where one did. ``advice``: a sentence on what the user can do, which the
+    message ends with; ``reason`` is the message without it.
     """
 
-    def __init__(self, message: str, node: str | None = None) -> None:
-        super().__init__(message)
+    def __init__(self, reason: str, node: str | None = None, advice: str = "") -> None:
+        super().__init__(f"{reason} {advice}".rstrip())
+        self.reason = reason
         self.node = node
+        self.advice = advice
 
 
 class JobLost(JobError):
     """The server no longer knows the job; it was probably restarted. It can be run again."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason, advice="Run it again.")
 
 
 class JobStuck(JobError):
@@ -42,8 +53,8 @@ class JobOutOfMemory(JobError):
     compiles no more kernels on a thread on which one of them failed.
     """
 
-    def __init__(self, message: str, node: str | None = None, main: bool = False) -> None:
-        super().__init__(message, node)
+    def __init__(self, reason: str, node: str | None = None, main: bool = False, advice: str = "") -> None:
+        super().__init__(reason, node, advice)
         self.main = main
 
 

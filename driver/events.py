@@ -1,4 +1,4 @@
-"""What a job tells while it runs. ``Upscaler.upscale(on_progress=…)`` is called with these."""
+"""Progress events: ``Upscaler.upscale(on_progress=…)`` is called with these."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Preview:
-    """How the picture looks so far; only where previews were asked for."""
+    """A preview of the picture so far; only where previews were asked for."""
 
     title: str
     image: bytes

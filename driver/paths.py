@@ -1,4 +1,4 @@
-"""Where state lives: one folder outside the checkout, moved by ``DISTILLERY_HOME``.
+"""Paths of state: one folder outside the checkout, moved by ``DISTILLERY_HOME``.
 
 Standard library only: the launcher reads this before anything is installed.
 """

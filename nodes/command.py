@@ -15,6 +15,7 @@ from typing import Any
 
 from .errors import DistilleryError
 from .parameters import BY_NAME, PARAMETERS, Parameter
+from .texts import shorten
 
 # A dash run opens a parameter only at the start or after white space and directly before a letter, so
 # that "well--lit" and "a man — tall" stay text. Single typographic dashes are what keyboards make of "--".
@@ -105,9 +106,7 @@ def parse_value(parameter: Parameter, text: str) -> tuple[Any, str | None]:
     assert parameter.minimum is not None and parameter.maximum is not None
     if not parameter.minimum <= number <= parameter.maximum:
         raise CommandError(f"--{parameter.name} {_quote(text)} is out of range: it takes {parameter.accepts}.")
-    if parameter.advised and not parameter.advised[0] <= number <= parameter.advised[1]:
-        return number, f"--{parameter.name} {number:g}: {parameter.advice}"
-    return number, None
+    return number, parameter.advice_on(number)
 
 
 def format_command(values: Mapping[str, Any] | Command) -> str:
@@ -140,8 +139,7 @@ def _lookup(name: str) -> Parameter:
 
 
 def _quote(text: str) -> str:
-    text = " ".join(text.split())
-    return f'"{text if len(text) <= 60 else text[:57] + "..."}"'
+    return f'"{shorten(text, 60)}"'
 
 
 assert {p.field for p in PARAMETERS} == {f.name for f in fields(Command)} - {"warnings"}

@@ -1,4 +1,4 @@
-"""How an image was made: the one representation that node, driver and bot share."""
+"""The generation of an image: the one representation that node, driver and bot share."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Lora:
     strength_model: float = 1.0
     strength_clip: float = 1.0
     hash: str | None = None
-    """What the image gives of the file's hash, lower-case hexadecimal: see :attr:`Generation.checkpoint_hash`."""
+    """The file's hash as the image gives it, lower-case hexadecimal: see :attr:`Generation.checkpoint_hash`."""
 
 
 @dataclass(frozen=True)
@@ -36,12 +36,12 @@ class HiRes:
     upscaler: str | None = None
     """File name of the upscale model."""
     keep: str | None = None
-    """What of the enlarged picture was laid on the result: ``detail``, ``colours``, ``both`` or ``nothing``."""
+    """Parts kept of the enlarged picture: ``detail``, ``colours``, ``both`` or ``nothing``."""
 
 
 @dataclass(frozen=True)
 class Generation:
-    """What is known of how an image was made. A field is ``None`` where the image does not tell.
+    """The recalled parameters of an image. A field is ``None`` where the image does not tell.
 
     Nothing here is a default posing as a recalled value: defaults come in with
     :func:`.settings.settings_for`, and ``fields`` says where each recalled value came from.
@@ -67,7 +67,7 @@ class Generation:
     checkpoint: str | None = None
     """File name of the checkpoint, or of the diffusion model alone."""
     checkpoint_hash: str | None = None
-    """What the image gives of the file's hash, lower-case hexadecimal: the beginning of its SHA-256
+    """The file's hash as the image gives it, lower-case hexadecimal: the beginning of its SHA-256
     (10 digits or more), or A1111's old hash (8 digits)."""
     vae: str | None = None
     """``None``: the checkpoint's own."""
@@ -84,10 +84,10 @@ class Generation:
     sharpen: float | None = None
     """Sharpening that the image has already had, 0 … 1."""
     fields: Mapping[str, str] = field(default_factory=dict)
-    """Where each recalled field came from: field name to a place in the file."""
+    """Provenance of each recalled field: field name to a place in the file."""
     warnings: tuple[str, ...] = ()
     carried: Mapping[str, Any] = field(default_factory=dict)
-    """What else the image carries, for ``checkmetadata`` to show. Never used for upscaling."""
+    """Other metadata of the image, for ``checkmetadata`` to show. Never used for upscaling."""
 
     @property
     def empty(self) -> bool:
@@ -105,7 +105,7 @@ _LORA_KEYS = tuple(f.name for f in fields(Lora))
 
 
 def to_dict(generation: Generation, carried: bool = True) -> dict[str, Any]:
-    """The generation as JSON-ready data, with the keys that ``checkmetadata --json`` documents."""
+    """Return the generation as JSON-ready data, with the keys that ``checkmetadata --json`` documents."""
     data: dict[str, Any] = {}
     for f in fields(Generation):
         value = getattr(generation, f.name)
@@ -126,7 +126,7 @@ def to_dict(generation: Generation, carried: bool = True) -> dict[str, Any]:
 def from_dict(data: Any) -> Generation:
     """Read what :func:`to_dict` wrote.
 
-    The data may come from a stranger's file: a value of the wrong type or out of range is dropped and
+    The data may be untrusted input: a value of the wrong type or out of range is dropped and
     named in ``warnings``, never trusted.
     """
     if not isinstance(data, Mapping):

@@ -1,4 +1,4 @@
-"""What of the enlarged picture is laid on the result of the HiRes pass: ``--keep``."""
+"""Parts of the enlarged picture that are laid on the result of the HiRes pass: ``--keep``."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ AUTO = KEEP[0]
 
 @dataclass(frozen=True)
 class Keep:
-    """What is kept of the enlarged picture."""
+    """The parts of the enlarged picture that are kept."""
 
     detail: bool
-    """What the VAE loses of it: see :mod:`nodes.imaging.detail`."""
+    """The detail that the VAE loses: see :mod:`nodes.imaging.detail`."""
     colours: bool
     """The colours of areas: see :mod:`nodes.imaging.colour`."""
 

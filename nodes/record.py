@@ -4,21 +4,30 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .generation import Generation, to_dict
-from .model_files.upscalers import UpscalerInfo
 
 RECORD_KEY = "distillery"
 """Keyword of the PNG text chunk, and of the Save node's result."""
 RECORD_VERSION = 1
 RELAY = "copy_of_another_file"
-"""Key that is true in the record of a mere copy: see :func:`relay_for`."""
+"""Key that is true in the record of a mere copy: see :func:`record_for_copy`."""
+
+
+@dataclass(frozen=True)
+class UpscalerInfo:
+    """The upscale model that a Load UltraSharp node gave."""
+
+    name: str
+    """File name."""
+    notice: str | None = None
+    """A warning for the user, such as that a stand-in was used."""
 
 
 def record_for(generation: Generation, upscaler: UpscalerInfo | None = None) -> str:
-    """The record as JSON text: ``{"version": 1, "generation": {…}}``."""
+    """Write the record as JSON text: ``{"version": 1, "generation": {…}}``."""
     if upscaler is not None:
         generation = replace(
             generation,
@@ -30,8 +39,8 @@ def record_for(generation: Generation, upscaler: UpscalerInfo | None = None) -> 
     return _text({"version": RECORD_VERSION}, generation)
 
 
-def relay_for(generation: Generation) -> str:
-    """The record for a clean copy of a file, of which the generation was recalled.
+def record_for_copy(generation: Generation) -> str:
+    """Write the record for a clean copy of a file whose generation was recalled.
 
     Whoever reads the copy gets this very generation (``carried`` apart): origin, places and warnings are those of
     the original file, and nothing claims that this pack made the picture.
@@ -42,5 +51,5 @@ def relay_for(generation: Generation) -> str:
 def _text(head: Mapping[str, Any], generation: Generation) -> str:
     data = {**head, "generation": to_dict(generation, carried=False)}
     text = json.dumps(data, ensure_ascii=False, allow_nan=False)
-    # Halves of surrogate pairs, which a stranger's file can hold, cannot be written.
+    # Halves of surrogate pairs, which untrusted input can hold, cannot be written.
     return text.encode("utf-8", "replace").decode("utf-8")

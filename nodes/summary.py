@@ -18,15 +18,15 @@ ADVICE = (
 )
 
 BUILT_IN, INSTALLED, MISSING, BY_HASH = "built in", "installed", "not installed", "looked for by its hash when run"
-"""What is said of a file that an image names. ``installed as NAME`` where another name is used for it."""
+"""Notes on a file that an image names. ``installed as NAME`` where another name is used for it."""
 
 Find = Callable[[str, str, "str | None"], str]
-"""What is said of a file: folder of the models (``checkpoints``, ``vae``, ``loras``), name, hash."""
+"""Returns the note on a file: folder of the models (``checkpoints``, ``vae``, ``loras``), name, hash."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line: what it is, its value, and for a file whether it is there."""
+    """One line: name, value, and for a file a note."""
 
     name: str
     value: str
@@ -36,7 +36,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Summary:
-    """What a node shows."""
+    """The text that a node shows."""
 
     heading: str
     rows: tuple[Row, ...]
@@ -44,25 +44,25 @@ class Summary:
 
     def as_json(self) -> str:
         """``{"heading": …, "rows": [{"name", "value", "note", "missing"}], "warnings": […]}``"""
-        # In ASCII: halves of surrogate pairs, which a stranger's file can hold, cannot be sent otherwise.
+        # In ASCII: halves of surrogate pairs, which untrusted input can hold, cannot be sent otherwise.
         return json.dumps(asdict(self))
 
 
-def of_image(generation: Generation, find: Find) -> Summary:
-    """What an image says of how it was made, and whether its models are there."""
+def summarize_image(generation: Generation, find: Find) -> Summary:
+    """Summarize a recalled generation, with a note on each of its models."""
     if generation.empty:
         return Summary(NOTHING, (), (ADVICE, *generation.warnings))
     rows = (*_prompts(generation), *_models(generation, find), *_sampling(generation, generation.steps))
     return Summary(f"Recalled from its {generation.origin} data", rows, generation.warnings)
 
 
-def of_models(generation: Generation) -> Summary:
-    """What was loaded, and what is to be said of it."""
+def summarize_models(generation: Generation) -> Summary:
+    """Summarize the loaded models, with warnings."""
     return Summary("Loaded", tuple(_models(generation)), generation.warnings)
 
 
-def of_result(generation: Generation) -> Summary:
-    """What a result was made with."""
+def summarize_result(generation: Generation) -> Summary:
+    """Summarize the parameters that a result was made with."""
     power = generation.hires.denoise
     if not power:
         heading, rows = "Enlarged, without a HiRes pass", [Row("Power", "0")]

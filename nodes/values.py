@@ -1,4 +1,4 @@
-"""What a recalled value may be: types and ranges, for whatever a stranger's file says."""
+"""Check recalled values, which are untrusted input: types and ranges."""
 
 from __future__ import annotations
 
@@ -114,4 +114,4 @@ CHECKS: dict[str, Callable[[Any], Any]] = {
     "hires.keep": _keep,
 }
 STRENGTH = _real(-100, 100)
-"""Of a LoRA, on the model or on the text encoder."""
+"""Check of a LoRA's strength, on the model or on the text encoder."""

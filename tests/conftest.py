@@ -17,7 +17,7 @@ from tls_host import Certificates, TlsHost, make_certificates
 from distillery.driver import paths
 from distillery.driver.server import managed
 from distillery.driver.setup.comfyui import ensure_comfyui
-from distillery.driver.upscaler import prepare_models
+from distillery.driver.setup.models import prepare_models
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -91,7 +91,7 @@ An image without data needs `--prompt` and `--model`, or `--power 0`."""
 
 IMAGE, COMMAND, ULTRASHARP, UPSCALE, MODELS, TILES, POSITIVE, NEGATIVE = 1, 2, 3, 4, 5, 6, 7, 8
 PAD, ENCODE, SAMPLER, DECODE, RESULT, SHARPEN, SAVE, COMPARE, HELP, COPY = 9, 10, 11, 12, 13, 14, 15, 16, 17, 18
-COPY_TITLE = "VAE Decode (copy, to keep detail)"
+COPY_TITLE = "VAE Decode (copy)"
 
 SHARED_NODES = (
     Node(IMAGE, "DistilleryLoadImage", "Load Image + Recall", (0, 0), (310, 1340), {"image": ""}, USER),

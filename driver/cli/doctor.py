@@ -1,4 +1,4 @@
-"""``distillery doctor``: what is there, what is missing, and what to do about each."""
+"""``distillery doctor``: checks of the installation, each with a remedy."""
 
 from __future__ import annotations
 
@@ -25,16 +25,15 @@ from ...nodes.model_files.upscalers import REALESRGAN, ULTRASHARP
 from ...nodes.parameters import MINI_NAME
 from .. import paths
 from ..errors import ServerError
-from ..server import managed as server
-from ..setup import comfyui as comfyui_source
-from ..setup import launcher as bootstrap
+from ..server import managed, probe
+from ..setup import comfyui, launcher
 from ..setup.steps import SetupError
 
 State = Literal["ok", "note", "later", "missing"]
-"""``note``: nothing is needed, but it may matter; ``later``: comes by itself on first use."""
+"""``note``: no action needed, but it may matter; ``later``: installed automatically on first use."""
 
-LITTLE_DISK = 2 * 2**30
-"""Bytes below which a job may fail for want of disk: models that are assembled, temporary files, results."""
+LOW_DISK_BYTES = 2 * 2**30
+"""Free bytes below which a job may fail: models that are assembled, temporary files, results."""
 _STYLES: dict[State, str] = {"ok": "green", "note": "cyan", "later": "yellow", "missing": "bold red"}
 _PROBE_TIMEOUT = 300
 
@@ -50,7 +49,7 @@ class Check:
 
 
 def diagnose() -> Iterator[Check]:
-    """Every check, the quick ones first."""
+    """Run every check, the quick ones first."""
     home, models = paths.home(), paths.models_dir()
     yield check_python(sys.version_info[:3])
     yield check_environment(paths.checkout(), Path(sys.prefix))
@@ -60,27 +59,27 @@ def diagnose() -> Iterator[Check]:
     yield from check_servers()
     yield from check_leftovers(home, paths.checkout())
     yield check_torch()
-    source = check_comfyui(comfyui_source.comfyui_dir(), offline())
+    source = check_comfyui(comfyui.comfyui_dir(), offline())
     yield source
-    yield check_pack(comfyui_source.comfyui_dir() if source.state == "ok" else None)
+    yield check_pack(comfyui.comfyui_dir() if source.state == "ok" else None)
 
 
 def check_python(version: tuple[int, ...]) -> Check:
-    """Whether this Python is one that the pins are made for."""
+    """Check that the pinned packages support this Python."""
     found = f"{'.'.join(map(str, version))} ({sys.executable})"
     try:
-        bootstrap.check_python(version)
+        launcher.check_python(version)
     except SetupError as error:
         return Check("Python", "missing", found, str(error))
     return Check("Python", "ok", found)
 
 
 def check_environment(root: Path, prefix: Path) -> Check:
-    """Whether this runs in the environment of the launcher, and whether that is complete."""
+    """Check that the launcher's environment is complete, and that this runs in it."""
     if not (root / "requirements.lock").is_file():
         return Check("environment", "note", f"{prefix}: installed as a package, without the launcher")
-    directory = bootstrap.environment_dir(root)
-    if not bootstrap.is_complete(directory):
+    directory = launcher.environment_dir(root)
+    if not launcher.is_complete(directory):
         return Check("environment", "missing", f"{directory} is not complete", "Run: ./distillery doctor")
     if not prefix.exists() or not os.path.samefile(prefix, directory):
         return Check(
@@ -93,17 +92,17 @@ def check_environment(root: Path, prefix: Path) -> Check:
 
 
 def check_disk(home: Path) -> Check:
-    """Whether there is room for models, temporary files and results."""
+    """Check for free space for models, temporary files and results."""
     there = next(folder for folder in (home, *home.parents) if folder.exists())
     free = shutil.disk_usage(there).free
     found = f"{free / 2**30:.1f} GiB free in {home}"
-    if free < LITTLE_DISK:
+    if free < LOW_DISK_BYTES:
         return Check("disk", "missing", found, "Make room, or set DISTILLERY_HOME to a folder on another disk.")
     return Check("disk", "ok", found)
 
 
 def check_variables(environ: Mapping[str, str]) -> Iterator[Check]:
-    """The settings by environment variables that are in force."""
+    """List the environment variables that configure this project."""
     # The launcher sets these two for its children; the second one is in the line of the disk.
     for name in sorted(set(environ) - {"DISTILLERY_CHECKOUT", "DISTILLERY_HOME"}):
         if name.startswith("DISTILLERY_"):
@@ -111,7 +110,7 @@ def check_variables(environ: Mapping[str, str]) -> Iterator[Check]:
 
 
 def check_torch() -> Check:
-    """Whether PyTorch and its companions import, and what they compute on."""
+    """Check that PyTorch, torchvision and torchaudio import, and name their device."""
     answer = _run_python(_TORCH_PROBE)
     if answer.returncode:
         return Check("PyTorch", "missing", _last_line(answer.stderr), _remake_environment())
@@ -126,8 +125,8 @@ def check_torch() -> Check:
 
 
 def check_comfyui(directory: Path, no_downloads: bool) -> Check:
-    """Whether ComfyUI is unpacked."""
-    name = f"ComfyUI {comfyui_source.VERSION}"
+    """Check that ComfyUI is unpacked."""
+    name = f"ComfyUI {comfyui.VERSION}"
     if (directory / "main.py").is_file():
         return Check(name, "ok", str(directory))
     if directory.exists():
@@ -142,19 +141,19 @@ def check_comfyui(directory: Path, no_downloads: bool) -> Check:
     )
 
 
-def check_pack(comfyui: Path | None) -> Check:
-    """Whether ComfyUI can load this pack's nodes; a running server is asked, else they are imported."""
-    for name in server.instances():
-        running = server.status(name)
+def check_pack(directory: Path | None) -> Check:
+    """Check that ComfyUI loads this pack's nodes: ask a running server, or else import them."""
+    for name in managed.instances():
+        running = managed.status(name)
         if running is not None and running.answers:
             try:
-                if server.pack_present(running.url):
+                if probe.pack_present(running.url):
                     return Check("node pack", "ok", f"loaded by the server at {running.url}")
             except (requests.RequestException, ValueError):
                 continue
-    if comfyui is None:
+    if directory is None:
         return Check("node pack", "note", "not checked: that takes ComfyUI")
-    answer = _run_python(_PACK_PROBE, str(comfyui), str(paths.checkout()))
+    answer = _run_python(_PACK_PROBE, str(directory), str(paths.checkout()))
     if answer.returncode:
         todo = "Restore this checkout (git status tells what was changed), or report it."
         return Check("node pack", "missing", f"does not load: {_last_line(answer.stderr)}", todo)
@@ -162,7 +161,7 @@ def check_pack(comfyui: Path | None) -> Check:
 
 
 def check_models(models: Path, no_downloads: bool) -> Iterator[Check]:
-    """Which models are installed, and whether the default ones are there or can be had."""
+    """Count the installed models, and check that the default ones are there or can be fetched."""
     folders = ("checkpoints", "loras", "vae", "upscale_models")
     installed = {folder: _models_in(models / folder) for folder in folders}
     counts = ", ".join(f"{len(installed[folder])} {folder.replace('_', ' ')}" for folder in folders)
@@ -205,9 +204,9 @@ def check_models(models: Path, no_downloads: bool) -> Iterator[Check]:
 
 
 def check_servers() -> Iterator[Check]:
-    """The managed servers that run."""
-    for name in server.instances():
-        found = server.status(name)
+    """List the running managed servers."""
+    for name in managed.instances():
+        found = managed.status(name)
         if found is None:
             continue
         text = f"{name}: {found.url} (pid {found.pid}, {found.memory / 2**30:.1f} GiB of memory)"
@@ -219,12 +218,12 @@ def check_servers() -> Iterator[Check]:
 
 
 def check_leftovers(home: Path, root: Path) -> Iterator[Check]:
-    """Environments and ComfyUIs of other versions of this project: other checkouts may use them."""
+    """List environments and ComfyUIs of other versions of this project. Other checkouts may use them."""
     if not home.is_dir():
         return
-    keep = {comfyui_source.comfyui_dir().name}
+    keep = {comfyui.comfyui_dir().name}
     if (root / "requirements.lock").is_file():
-        keep.add(bootstrap.environment_dir(root).name)
+        keep.add(launcher.environment_dir(root).name)
     for pattern, what in (("env-*", "environment"), ("comfyui-*", "ComfyUI")):
         for folder in sorted(home.glob(pattern)):
             if folder.is_dir() and folder.name not in keep:
@@ -288,11 +287,11 @@ def _last_line(text: str) -> str:
 def _remake_environment() -> str:
     if not (paths.checkout() / "requirements.lock").is_file():
         return "Install torch, torchvision and torchaudio."
-    return f"Delete {bootstrap.environment_dir(paths.checkout())} and run: ./distillery doctor"
+    return f"Delete {launcher.environment_dir(paths.checkout())} and run: ./distillery doctor"
 
 
 def _models_in(folder: Path) -> list[str]:
-    """Model files below a folder, as ComfyUI names them."""
+    """Return the model files below a directory, as ComfyUI names them."""
     if not folder.is_dir():
         return []
     found = []
@@ -301,9 +300,9 @@ def _models_in(folder: Path) -> list[str]:
     return sorted(found)
 
 
-def _some(names: list[str], shown: int = 5) -> str:
-    rest = len(names) - shown
-    return ", ".join(names[:shown]) + (f" and {rest} more" if rest > 0 else "")
+def _some(names: list[str], limit: int = 5) -> str:
+    rest = len(names) - limit
+    return ", ".join(names[:limit]) + (f" and {rest} more" if rest > 0 else "")
 
 
 # --- the command -------------------------------------------------------------------------------------------------
@@ -321,7 +320,7 @@ def add_doctor_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentPa
 
 
 def doctor_command(args: argparse.Namespace) -> int:
-    """Run ``doctor``; 0 where all that is needed is there or comes by itself, else 1."""
+    """Run ``doctor``; 1 if a check found something missing that is not installed automatically, else 0."""
     checks = []
     if args.json:
         checks = list(diagnose())
@@ -349,7 +348,7 @@ def doctor_command(args: argparse.Namespace) -> int:
 
 
 def is_healthy(checks: Iterable[Check]) -> bool:
-    """Whether nothing is missing that does not come by itself."""
+    """True if no check found something missing."""
     return all(check.state != "missing" for check in checks)
 
 

@@ -1,4 +1,4 @@
-"""Showing progress in a terminal: a bar with stage and step, or plain lines where there is no terminal."""
+"""Progress in a terminal: a bar with stage and step, or plain lines if the output is no terminal."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 
 from ..events import Message, Preview, Stage, Step
 from ..events import Progress as Event
-from . import terminal_image as preview
+from .terminal_image import Protocol, escape_sequence
 
 _QUICK = {"Upscale Parameters", "HiRes Result", "Pad for VAE", "HiRes Tiles"}
-"""Stages that take no time and would only flicker."""
+"""Stages too short to show; they would flicker."""
 _PREVIEW_EVERY = 1.0
-"""Seconds between two previews, at least."""
+"""Minimum seconds between two previews."""
 
 
 class TerminalProgress:
-    """Shows the events of one job, or of several at a time, a bar for each; a context manager.
+    """Context manager that shows the events of one job, or of several at a time, a bar for each.
 
     Safe for use by several threads.
     """
 
-    def __init__(self, console: Console, label: str = "", pictures: preview.Protocol | None = None) -> None:
+    def __init__(self, console: Console, label: str = "", previews: Protocol | None = None) -> None:
         self._console = console
         self._label = label
-        self._pictures = pictures
+        self._previews = previews
         self._shown_at = 0.0
         self._plain = not console.is_terminal
         self._lock = threading.RLock()
@@ -58,12 +58,12 @@ class TerminalProgress:
         self.show(self._label, event)
 
     def show(self, label: str, event: Event) -> None:
-        """Show an event of the job of that label."""
+        """Show an event of the job with that label."""
         with self._lock:
             if isinstance(event, Message):
                 self._console.print(event.text, style=None if self._plain else "dim", markup=False, highlight=False)
             elif isinstance(event, Preview):
-                self._picture(event)
+                self._show_preview(event)
             elif isinstance(event, Stage):
                 if event.title in _QUICK:
                     return
@@ -76,7 +76,7 @@ class TerminalProgress:
                 self._bar.update(self._task(label), description=count, completed=event.value, total=event.maximum)
 
     def done(self, label: str) -> None:
-        """Take the bar of a job away."""
+        """Remove the bar of a job."""
         with self._lock:
             task = self._tasks.pop(label, None)
             if self._bar is not None and task is not None:
@@ -88,16 +88,16 @@ class TerminalProgress:
             self._tasks[label] = self._bar.add_task("preparing", total=None, label=label)
         return self._tasks[label]
 
-    def _picture(self, event: Preview) -> None:
+    def _show_preview(self, event: Preview) -> None:
         now = time.monotonic()
-        if self._pictures is None or now - self._shown_at < _PREVIEW_EVERY:
+        if self._previews is None or now - self._shown_at < _PREVIEW_EVERY:
             return
         self._shown_at = now
         with contextlib.suppress(ValueError):
-            shown = preview.escape_sequence(event.image, self._pictures)
+            sequence = escape_sequence(event.image, self._previews)
             if self._bar is not None:
                 self._bar.stop()
-            self._console.file.write(shown)
+            self._console.file.write(sequence)
             self._console.file.flush()
             if self._bar is not None:
                 self._bar.start()

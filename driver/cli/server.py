@@ -8,17 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ServerError
-from ..server import managed as server
+from ..server import managed
+from ..server.own import own_comfyui, own_instance
 
 
 def add_server_parser(commands: Any) -> None:
-    """Add the ``server`` command to argparse's subparsers."""
+    """Define ``server`` and its actions."""
     parser = commands.add_parser("server", help="the managed ComfyUI: start, stop, status, logs")
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
     start = actions.add_parser("start", help="start it, or say that it runs")
     start.add_argument(
-        "--idle", type=_from_one, default=server.IDLE_TIMEOUT, metavar="SECONDS",
-        help=f"end it after so many seconds without a job (default {server.IDLE_TIMEOUT:.0f})",
+        "--idle", type=_from_one, default=managed.IDLE_TIMEOUT, metavar="SECONDS",
+        help=f"end it after so many seconds without a job (default {managed.IDLE_TIMEOUT:.0f})",
     )  # fmt: skip
     start.set_defaults(run=_start)
     stop = actions.add_parser("stop", help="stop it, and any job with it")
@@ -30,7 +31,7 @@ def add_server_parser(commands: Any) -> None:
     logs.set_defaults(run=_logs)
     for action in (start, stop, logs):
         action.add_argument(
-            "--name", default=server.DEFAULT, help=f"which server, if there are several (default {server.DEFAULT})"
+            "--name", default=managed.DEFAULT, help=f"which server, if there are several (default {managed.DEFAULT})"
         )
         action.add_argument("--comfyui", metavar="DIR", help="the server of the ComfyUI in this folder instead")
 
@@ -48,11 +49,11 @@ def _from_one(text: str) -> int:
 def _name(options: argparse.Namespace) -> str:
     if options.comfyui is None:
         return str(options.name)
-    return server.own_instance(server.own_comfyui(Path(options.comfyui)))
+    return own_instance(own_comfyui(Path(options.comfyui)))
 
 
 def _start(options: argparse.Namespace) -> int:
-    from ..upscaler import prepare_models
+    from ..setup.models import prepare_models
 
     def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
@@ -60,20 +61,20 @@ def _start(options: argparse.Namespace) -> int:
     comfyui = Path(options.comfyui) if options.comfyui else None
     if comfyui is None:
         prepare_models(say)
-    running = server.ensure(options.name, comfyui, float(options.idle), say)
+    running = managed.ensure(options.name, comfyui, float(options.idle), say)
     print(f"{running.url}  (pid {running.pid}, log {running.log})")
     return 0
 
 
 def _stop(options: argparse.Namespace) -> int:
-    names = list(server.instances()) if options.all else [_name(options)]
-    stopped = [name for name in names if server.stop(name)]
+    names = list(managed.instances()) if options.all else [_name(options)]
+    stopped = [name for name in names if managed.stop(name)]
     print(f"Stopped: {', '.join(stopped)}." if stopped else "It was not running.")
     return 0
 
 
 def _status(options: argparse.Namespace) -> int:
-    running = [status for name in server.instances() if (status := server.status(name))]
+    running = [status for name in managed.instances() if (status := managed.status(name))]
     for s in running:
         state = "answers" if s.answers else "does not answer"
         print(f"{s.instance}: {s.url}  pid {s.pid}, {state}, idle {s.seconds_idle:.0f} s, {s.memory / 2**20:.0f} MiB")
@@ -84,7 +85,7 @@ def _status(options: argparse.Namespace) -> int:
 
 def _logs(options: argparse.Namespace) -> int:
     name = _name(options)
-    text = server.logs(name, options.lines)
+    text = managed.logs(name, options.lines)
     if not text:
         raise ServerError(f"There is no log: no server named {name} was started. Servers are listed by: server status.")
     print(text)

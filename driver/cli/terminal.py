@@ -1,4 +1,4 @@
-"""What all commands share: exit codes, and text that is fit for a terminal."""
+"""Exit codes, text made safe for a terminal, and expansion of file patterns."""
 
 from __future__ import annotations
 
@@ -15,38 +15,41 @@ from ...nodes.settings import NoPromptError
 from ..errors import SourceError
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
-"""Exit codes: all done; a job failed; it cannot be run as given; Ctrl-C."""
+"""Exit codes: all done; a job failed; the command cannot be run as given; Ctrl-C."""
 
 MISSING = "\0"
-"""Stands for a value that was not given; no argument of a process can hold it."""
+"""Marker of a value that was not given. An argument of a process cannot hold a NUL."""
 
-# What a stranger's image must not send to a terminal: control characters, and those that turn the text around.
+# Not sent to a terminal from untrusted input: control characters, and those that turn the text around.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 class UsageError(DistilleryError):
-    """What was typed cannot be run."""
+    """The command line cannot be run as given."""
 
 
 def exit_code(error: DistilleryError) -> int:
-    """Whether it cannot be run as given, or failed."""
+    """Return USAGE for an error in what was given, FAILED for any other."""
     return USAGE if isinstance(error, CommandError | SourceError | NoPromptError | UsageError) else FAILED
 
 
-def code_of_all(codes: Sequence[int]) -> int:
-    """The exit code of several images."""
+def combine_exit_codes(codes: Sequence[int]) -> int:
+    """Combine the exit codes of several images into one."""
     if not any(codes):
         return DONE
     return USAGE if set(codes) == {USAGE} else FAILED
 
 
-def shown(text: str) -> str:
-    """Text from elsewhere, fit for a terminal and for rich."""
+def printable(text: str) -> str:
+    """Make untrusted text safe to print: without control characters, escaped for rich."""
     return escape(_CONTROL.sub("\ufffd", text))
 
 
-def expanded(sources: Sequence[str]) -> list[str]:
-    """Patterns as the files that they match, sorted: not every shell does it. What matches nothing stays as it is."""
+def expand_patterns(sources: Sequence[str]) -> list[str]:
+    """Expand patterns to the files that they match, sorted. A pattern without a match stays as it is.
+
+    Shells on Windows leave patterns to the program.
+    """
     files = []
     for source in sources:
         pattern = glob.has_magic(source) and "://" not in source and not os.path.exists(source)

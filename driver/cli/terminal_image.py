@@ -1,4 +1,4 @@
-"""Pictures in a terminal: by iTerm2's protocol or kitty's, where the terminal can; else none."""
+"""Images in a terminal, by iTerm2's protocol or kitty's."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ Protocol = Literal["iterm2", "kitty"]
 ROWS = 16
 """Height of a preview in lines of text."""
 _CHUNK = 4096
-"""Most bytes of one of kitty's escape sequences."""
+"""Maximum bytes in one of kitty's escape sequences."""
 
 
 def protocol(environment: Mapping[str, str] = os.environ, terminal: bool = True) -> Protocol | None:
-    """How this terminal takes pictures, by what it says of itself; None where it takes none.
+    """Return the protocol that this terminal understands, by its environment variables; None if it has none.
 
-    terminal: whether the output is one. Inside tmux and screen, which pass no pictures on, there are none.
+    terminal: False if the output is no terminal. tmux and screen pass no images on, so inside them it is None.
     """
     term, program = environment.get("TERM", ""), environment.get("TERM_PROGRAM", "")
     if not terminal or environment.get("TMUX") or term.startswith(("screen", "tmux")):
@@ -32,11 +32,13 @@ def protocol(environment: Mapping[str, str] = os.environ, terminal: bool = True)
 
 
 def escape_sequence(image: bytes, how: Protocol, rows: int = ROWS) -> str:
-    """What a terminal is sent to show a picture file, ``rows`` lines high. Raises ValueError where it is no picture."""
+    """Return the characters that show an image file ``rows`` lines high. Raises ValueError if it is no image."""
     from PIL import Image, UnidentifiedImageError
 
+    from ...nodes.image_formats import open_image
+
     try:
-        with Image.open(io.BytesIO(image)) as picture:
+        with open_image(io.BytesIO(image)) as picture:
             picture.load()
             buffer = io.BytesIO()
             picture.convert("RGB").save(buffer, "PNG", compress_level=1)  # kitty takes no JPEG
@@ -50,7 +52,7 @@ def escape_sequence(image: bytes, how: Protocol, rows: int = ROWS) -> str:
     parts = []
     for number, chunk in enumerate(chunks):
         more = int(number < len(chunks) - 1)
-        # q=2: the terminal answers nothing, which would be taken for typing.
+        # q=2: no reply from the terminal, which would be read as typed input.
         control = f"a=T,f=100,q=2,r={rows},m={more}" if number == 0 else f"m={more}"
         parts.append(f"\x1b_G{control};{chunk}\x1b\\")
     return "".join(parts) + "\n"

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+from ...nodes.image_formats import open_image
+from ...nodes.imaging.depth import eight_bits, is_deep, sixteen_bits
 from ..errors import JobError
 from .output import save_png
 
@@ -19,7 +21,7 @@ _GAP = 12
 
 def opened(path: Path) -> Image.Image:
     """A picture file as RGB, upright; what is transparent is grey."""
-    with Image.open(path) as image:
+    with open_image(path) as image:
         return _rgb(image)
 
 
@@ -35,7 +37,7 @@ def before_after(source: bytes, result: Path) -> Path:
     Raises JobError where it cannot be written.
     """
     after = opened(result)
-    with Image.open(io.BytesIO(source)) as image:
+    with open_image(io.BytesIO(source)) as image:
         before = _rgb(image).resize(after.size, Image.Resampling.BICUBIC)
     font = _font(after.width // 32)
     bar = _line_height(font) + _GAP
@@ -97,8 +99,8 @@ def contact_sheet(rows: Sequence[Sequence[Cell]], corner: tuple[int, int], tile:
 
 def _rgb(image: Image.Image) -> Image.Image:
     upright = ImageOps.exif_transpose(image)
-    if upright.mode.startswith("I"):
-        upright = upright.point(lambda value: value / 257).convert("L")
+    if is_deep(upright):
+        upright = Image.fromarray(eight_bits(sixteen_bits(upright)))
     if "A" in upright.getbands() or "transparency" in upright.info:
         ground = Image.new("RGBA", upright.size, (128, 128, 128, 255))
         return Image.alpha_composite(ground, upright.convert("RGBA")).convert("RGB")

@@ -24,9 +24,9 @@ from typing import Any
 import numpy as np
 
 POWERS = (0.1, 0.2, 0.3, 0.4, 0.5)
-"""What is tried, ascending. Above these hallucinations are the rule."""
+"""The powers tried, ascending. Above these hallucinations are the rule."""
 FIRST = 0.3
-"""What is tried first."""
+"""The power tried first."""
 STRUCTURE_LIMIT = 0.08
 NOVELTY_LIMIT = 0.6
 _FLOOR = 2 / 255
@@ -37,7 +37,7 @@ _CONTRAST_FLOOR = 0.1
 
 @dataclass(frozen=True)
 class Drift:
-    """How far a result is from the picture that was only upscaled."""
+    """Distance of a result from the picture that was only upscaled."""
 
     structure: float
     """0 (nothing has moved) … 1 and more (nothing is where it was)."""
@@ -46,7 +46,7 @@ class Drift:
 
     @property
     def within(self) -> bool:
-        """Whether that is no more than new detail."""
+        """True if the result only adds detail."""
         return self.structure <= STRUCTURE_LIMIT and self.novelty <= NOVELTY_LIMIT
 
     def __str__(self) -> str:
@@ -98,7 +98,7 @@ def scales(height: int, width: int) -> list[int]:
 
 
 def next_power(measured: Mapping[float, Drift], powers: Sequence[float] = POWERS, first: float = FIRST) -> float | None:
-    """What to try next, or None where the best is known: upwards from ``first`` while it is good, else downwards."""
+    """Return the power to try next, or None where the best is known: upwards from ``first`` while it is good, else downwards."""
     powers = sorted(powers)
     start = min(range(len(powers)), key=lambda i: abs(powers[i] - first))
     if powers[start] not in measured:

@@ -16,16 +16,15 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 from ... import __version__
-from ...nodes.generation import to_dict
 from ..errors import JobCancelled, NotStarted, SourceError
 from ..log import without_secrets
 
 if TYPE_CHECKING:
-    from ..upscaler import Item
+    from .job import Item
 
 
 def entry(item: Item, command: str) -> dict[str, Any]:
-    """What the manifest says of one source.
+    """Return the manifest's line for one source: time, version, source, command, status, and the result or the error.
 
     ``status``: ``done``, ``skipped`` (it was there already), ``failed``, ``cancelled`` or ``not started``.
     """
@@ -37,20 +36,11 @@ def entry(item: Item, command: str) -> dict[str, Any]:
     }
     result, error = item.result, item.error
     if result is not None:
-        line["status"] = "skipped" if result.existed else "done"
-        line |= {
-            "source_sha256": result.source_hash,
-            "path": str(result.path.absolute()),
-            "width": result.width,
-            "height": result.height,
-            "generation": to_dict(result.generation, carried=False),
-            "warnings": list(result.warnings),
-        }
-        if not result.existed:
-            line |= {"server": without_secrets(result.server), "prompt_id": result.prompt_id}
-            line |= {"seconds": round(result.total, 3)}
-        if result.choice is not None:
-            line["power"] = result.choice.as_json()
+        line["status"] = "skipped" if result.skipped else "done"
+        line |= result.as_dict()
+        # Whoever reads it later may stand in another folder.
+        line["path"] = str(result.path.absolute())
+        line["server"] = without_secrets(result.server)
         if result.compared is not None:
             line["compare"] = str(result.compared.absolute())
     else:

@@ -1,4 +1,4 @@
-"""Writing results: whole or not at all, and never over what is there."""
+"""Write results: whole or not at all, and never over what is there."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from pathlib import Path
 
 from PIL import Image
 
+from ..errors import SourceError
+
 
 def safe_name(stem: str) -> str:
-    """A file name that every system takes, from one that a stranger chose."""
+    """Return a portable file name for an untrusted one."""
     cleaned = re.sub(r'[\x00-\x1f<>:"/\\|?*]', "_", stem).strip(". ")[:120]
     return cleaned or "image"
 
@@ -43,3 +45,11 @@ def save_png(image: Image.Image, folder: Path, stem: str) -> Path:
             return publish(part, folder, stem)
         finally:
             part.unlink(missing_ok=True)
+
+
+def make_folder(folder: Path) -> None:
+    """Make the folder of the results. Raises SourceError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SourceError(f"Results cannot be written to {folder}: {error.strerror or error}.") from error

@@ -1,4 +1,4 @@
-"""One picture with several parameters: a sweep with its contact sheet, and the best power.
+"""One picture with several parameters, and its contact sheet.
 
 The server's cache does the shared stages once: the picture is uploaded, read and enlarged for the first job, and only
 what the HiRes pass depends on is run for the others.
@@ -7,27 +7,25 @@ what the HiRes pass depends on is run for the others.
 from __future__ import annotations
 
 import itertools
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
 from ...nodes.command import CommandError, parse_command
 from ...nodes.errors import DistilleryError
+from ..cancel import CancelToken
 from ..errors import JobError
-from ..events import Message, Progress
-from .contact_sheet import Cell, before_after, contact_sheet, levels, opened
-from .drift import POWERS, Choice, Drift, best_power, drift, most_changed, next_power
-from .existing import existing
+from ..events import Progress
+from .backend import Backend
+from .contact_sheet import Cell, contact_sheet, levels, opened
+from .drift import Choice, Drift, best_power, drift, most_changed
+from .job import Result, new_job_id
 from .ordered_map import ordered
-from .output import publish, save_png
-
-if TYPE_CHECKING:
-    from ..upscaler import OnProgress, Options, Request, Result, Upscaler
+from .output import save_png
+from .prepare import Task
 
 MAX_CELLS = 100
 """Pictures of one sweep."""
@@ -58,7 +56,7 @@ class Variant:
 
 @dataclass(frozen=True)
 class Sweep:
-    """What a sweep made."""
+    """The pictures of a sweep, and the best power."""
 
     sheet: Path
     """The labelled contact sheet; one row for each CFG and seed, one column for each power."""
@@ -89,50 +87,60 @@ def variants(powers: Sequence[float], cfgs: Sequence[float], seeds: Sequence[int
     return rows
 
 
+def first_command(command: str, rows: Sequence[Sequence[Variant]]) -> str:
+    """Return the command of the first picture. Raises CommandError where both say the same parameter."""
+    text = f"{command} {rows[0][0].command}".strip()
+    parse_command(text)
+    return text
+
+
+def count(rows: Sequence[Sequence[Variant]]) -> int:
+    """Count the jobs of a sweep: one for each variant, and one that only enlarges."""
+    return 1 + sum(map(len, rows))
+
+
 def sweep(
-    upscaler: Upscaler,
-    source: str | Path,
+    backend: Backend,
+    base: Task,
+    tickets: Sequence[int],
     rows: Sequence[Sequence[Variant]],
     command: str,
-    folder: Path,
     report: Callable[[str, Progress], None],
-    options: Options,
+    cancel: CancelToken,
     on_done: Callable[[str, Result | DistilleryError], None] = lambda command, result: None,
 ) -> Sweep:
     """Upscale one picture with each variant, and lay the results side by side.
 
-    rows: see :func:`variants`. command: what all have in common. report: called with a variant's name and an event,
-    from several threads. on_done: called likewise with the command of each picture and what became of it. Raises
-    DistilleryError at the first that fails.
+    base: the prepared picture. tickets: as many as :func:`count` says. rows: see :func:`variants`. command: what all
+    have in common. report: called with a variant's name and an event, from several threads. on_done: called likewise
+    with the command of each picture and what became of it. Raises DistilleryError at the first that fails.
     """
-    from ..upscaler import prepare
-
-    parse_command(f"{command} {rows[0][0].command}")  # raises where both say the same parameter
-    base = prepare(source, f"{command} {rows[0][0].command}", folder, upscaler.allow_hosts)
-    stem = base.stem.removesuffix("_2x")
+    stem = base.job.stem.removesuffix("_2x")
     flat = [variant for row in rows for variant in row]
     commands = [f"{command} --power 0".strip(), *(f"{command} {v.command}".strip() for v in flat)]
     names = ["power0", *(v.name for v in flat)]
-    ranks = upscaler.ranks(len(commands))
 
     def work(index: int, text: str) -> Result:
         name = names[index]
-        upscaler.expect(ranks[index])
-        request = replace(
-            base,
+        backend.announce(tickets[index])
+        job = replace(
+            base.job,
+            id=new_job_id(),
             command=text,
-            checkpoint=base.checkpoint if index else None,
+            checkpoint=base.job.checkpoint if index else None,
             stem=f"{stem}_2x_{name}",
         )
         try:
-            result = upscaler.run(request, lambda event: report(name, event), replace(options, rank=ranks[index]))
+            result = backend.run(
+                replace(base, job=job, ticket=tickets[index]), lambda event: report(name, event), cancel
+            )
         except DistilleryError as error:
             on_done(text, error)
             raise
         on_done(text, result)
         return result
 
-    upscaled, *made = ordered(work, commands, upscaler.workers, options.cancel)
+    upscaled, *made = ordered(work, commands, backend.concurrency, cancel)
     results = dict(zip(flat, made, strict=True))
     reference = levels(opened(upscaled.path))
     drifts = {variant: drift(reference, levels(opened(result.path))) for variant, result in results.items()}
@@ -140,9 +148,9 @@ def sweep(
     strongest = levels(opened(results[rows[0][-1]].path))
     sheet = _sheet(upscaled, rows, results, drifts, choice, reference, strongest)
     try:
-        path = save_png(sheet, folder, f"{stem}_sweep")
+        path = save_png(sheet, base.folder, f"{stem}_sweep")
     except OSError as error:
-        raise JobError(f"The contact sheet cannot be written to {folder}: {error.strerror or error}.") from error
+        raise JobError(f"The contact sheet cannot be written to {base.folder}: {error.strerror or error}.") from error
     return Sweep(path, upscaled, results, drifts, choice)
 
 
@@ -169,52 +177,3 @@ def _sheet(
             )
         cells.append(line)
     return contact_sheet(cells, corner)
-
-
-def upscale_at_best_power(
-    upscaler: Upscaler, source: str | Path, command: str, folder: Path, report: OnProgress, options: Options
-) -> Result:
-    """Try powers until the best is known; its result alone is kept, and says how it was chosen.
-
-    Raises DistilleryError as :meth:`driver.upscaler.Upscaler.upscale`.
-    """
-    from ..upscaler import as_it_is, make_folder, prepare
-
-    powers = POWERS
-    request = prepare(source, f"{command} --power {powers[0]}".strip(), folder, upscaler.allow_hosts)
-    make_folder(folder)
-    if options.skip_existing and (path := existing(request, any_power=True)) is not None:
-        return as_it_is(path, request, 0.0)
-    try:
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".distillery-") as name:
-            return _try_powers(upscaler, request, command, Path(name), folder, report, options)
-    except OSError as error:
-        raise JobError(f"The result cannot be written to {folder}: {error.strerror or error}.") from error
-
-
-def _try_powers(
-    upscaler: Upscaler, request: Request, command: str, trials: Path, folder: Path, report: OnProgress, options: Options
-) -> Result:
-    quiet = replace(options, compare=False, skip_existing=False)
-
-    def run(power: float) -> tuple[Result, np.ndarray]:
-        text = f"{command} --power {power:g}".strip()
-        result = upscaler.run(replace(request, command=text, folder=trials), report, quiet)
-        return result, levels(opened(result.path))
-
-    upscaled, reference = run(0)
-    seconds = upscaled.total
-    results: dict[float, Result] = {}
-    measured: dict[float, Drift] = {}
-    while (power := next_power(measured)) is not None:
-        results[power], picture = run(power)
-        seconds += results[power].total
-        measured[power] = drift(reference, picture)
-        verdict = "only detail" if measured[power].within else "too much"
-        report(Message(f"--power {power:g}: {measured[power]}: {verdict}"))
-    choice = best_power(measured)
-    report(Message(f"Chosen: {choice.reason}."))
-    kept = results[choice.power]
-    path = publish(kept.path, folder, request.stem)
-    compared = before_after(request.clean.png, path) if options.compare else None
-    return replace(kept, path=path, choice=choice, compared=compared, total=seconds)

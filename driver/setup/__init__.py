@@ -1,1 +1,1 @@
-"""What is set up on first use: the environment, ComfyUI, the models. The launcher runs from this folder."""
+"""Set-up on first use: the environment, ComfyUI, the models. The launcher runs from this directory."""

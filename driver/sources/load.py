@@ -1,4 +1,4 @@
-"""Images to upscale: files, standard input, attachments of Discord, and links to hosts that the user allows."""
+"""Load images from files, standard input, Discord attachments and links of allowed hosts."""
 
 from __future__ import annotations
 
@@ -8,84 +8,74 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
-from urllib.parse import SplitResult, unquote
+from urllib.parse import SplitResult
 
 from ..errors import SourceError
-from . import discord as discord_links
+from . import discord, label, web
 from .clean_image import check_header
-from .fetch import Network, host_name, request, shown, split_url
+from .fetch import MAX_BYTES, FetchPolicy, host_name, public_url, split_url
 
 STANDARD_INPUT = "-"
-MAX_BYTES = 64 * 2**20
 
 _URL = re.compile(r"\s*<?\s*[a-zA-Z][a-zA-Z0-9+.-]*://")
 
 
 @dataclass(frozen=True)
 class SourceImage:
-    """An image file as it came, checked to be one."""
+    """An image file, unmodified; format and size are checked."""
 
     data: bytes
     name: str
-    """For messages: the file's name."""
+    """File name, for messages; untrusted input."""
     stem: str
-    """For the result's name; a stranger may have chosen it."""
+    """Stem of the result's file name; untrusted input."""
     width: int
     height: int
-    """In pixels, as stored: EXIF may turn the image."""
+    """In pixels, as stored, before the EXIF orientation."""
+    label: str
+    """The source as it was given, without the query of a URL."""
 
 
 def load(
     source: str | Path,
     allow_hosts: Collection[str] = (),
-    network: Network | None = None,
+    policy: FetchPolicy | None = None,
     token: str | None = None,
 ) -> SourceImage:
     """Read a file or standard input (``-``), or fetch a link.
 
-    Links are fetched from Discord's attachments and from allow_hosts: exact host names. token: of a bot, to renew
-    expired links of Discord; None: the one in the environment. Raises SourceError with what to do.
+    allow_hosts: exact names of hosts to fetch from, beside Discord's. token: of a bot, to renew expired links of
+    Discord; None: the one from the environment. Raises SourceError with what to do.
     """
     if isinstance(source, str):
         if source.strip() == STANDARD_INPUT:
-            return _checked(_read_standard_input(), "the standard input", "stdin")
+            return _check(_read_standard_input(), "the standard input", "stdin", source)
         if _URL.match(source):
-            data, name = fetch(source, allow_hosts, network, token)
-            return _checked(data, name, PurePosixPath(name).stem)
+            data, name = fetch(source, allow_hosts, policy, token)
+            return _check(data, name, PurePosixPath(name).stem, source)
     return _load_file(source)
 
 
 def fetch(
-    url: str, allow_hosts: Collection[str] = (), network: Network | None = None, token: str | None = None
+    url: str, allow_hosts: Collection[str] = (), policy: FetchPolicy | None = None, token: str | None = None
 ) -> tuple[bytes, str]:
-    """Download what a link leads to; returns the bytes and the file's name. See :func:`load`."""
+    """Download a link; returns the bytes and the file name. Parameters as in :func:`load`."""
     allowed = {host_name(host) for host in allow_hosts}
     parts = split_url(url.strip().removeprefix("<").removesuffix(">"))
-    if parts.hostname in discord_links.HOSTS:
-        found = discord_links.usable(discord_links.attachment(parts), token or discord_links.token(), network)
-        answer = request("GET", discord_links.CDN, found.target, MAX_BYTES, network)
-        if answer.status != 200:
-            raise discord_links.refusal(answer.status, found)
-        return answer.body, found.name
-    host = parts.hostname or ""
-    if host not in allowed:
-        raise SourceError(_not_fetched(parts, allowed))
-    target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
-    answer = request("GET", host, target, MAX_BYTES, network)
-    if 300 <= answer.status < 400:
-        raise SourceError(f"{host} sends elsewhere ({answer.status}), which is not followed. Give the final link.")
-    if answer.status != 200:
-        raise SourceError(f"{host} answered {answer.status} and not with an image. Check the link.")
-    return answer.body, unquote(PurePosixPath(parts.path).name) or host
+    if parts.hostname in discord.HOSTS:
+        return discord.fetch(parts, token, policy)
+    if parts.hostname in allowed:
+        return web.fetch(parts, policy)
+    raise SourceError(_not_fetched(parts, allowed))
 
 
 def _not_fetched(parts: SplitResult, allowed: set[str]) -> str:
-    link = shown(parts.geturl())
+    link = public_url(parts.geturl())
     if parts.hostname in ("discord.com", "discordapp.com", "ptb.discord.com", "canary.discord.com"):
         return f"{link} is the link of a message or a channel. Use Copy Link on the image itself."
     others = f" and links to {', '.join(sorted(allowed))}" if allowed else ""
     return (
-        f"{link} is not fetched: only attachments of Discord ({' and '.join(discord_links.HOSTS)}){others} are. Download the image and give the file, or allow the host "
+        f"{link} is not fetched: only attachments of Discord ({' and '.join(discord.HOSTS)}){others} are. Download the image and give the file, or allow the host "
         "with --allow-host if you trust it."
     )
 
@@ -99,12 +89,12 @@ def _load_file(source: str | Path) -> SourceImage:
         with path.open("rb") as file:
             data = _read(file, str(path))
     except FileNotFoundError:
-        link = str(source).strip().startswith((*discord_links.HOSTS, "https:", "http:", "www."))
+        link = str(source).strip().startswith((*discord.HOSTS, "https:", "http:", "www."))
         hint = " If it is meant as a link: one begins with https://." if link else ""
         raise SourceError(f"There is no file {brief}.{hint}") from None
     except (OSError, ValueError, RuntimeError) as error:  # a NUL in the name; ~nobody
         raise SourceError(f"{brief} cannot be read: {getattr(error, 'strerror', None) or error}.") from error
-    return _checked(data, path.name, path.stem)
+    return _check(data, path.name, path.stem, source)
 
 
 def _read_standard_input() -> bytes:
@@ -118,13 +108,13 @@ def _read_standard_input() -> bytes:
 
 
 def _read(stream: BinaryIO, name: str) -> bytes:
-    # What a file's size says is not asked: devices and pipes have none.
+    # The size of the file is not asked for: devices and pipes have none.
     data = stream.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
         raise SourceError(f"{name} has more than {MAX_BYTES >> 20} MiB, which is the most that is taken.")
     return data
 
 
-def _checked(data: bytes, name: str, stem: str) -> SourceImage:
+def _check(data: bytes, name: str, stem: str, source: str | Path) -> SourceImage:
     _, width, height = check_header(data, name)
-    return SourceImage(data, name, stem or "image", width, height)
+    return SourceImage(data, name, stem or "image", width, height, label(source))

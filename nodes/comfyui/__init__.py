@@ -35,7 +35,7 @@ NODES: list[type[io.ComfyNode]] = [
 
 
 class DistilleryExtension(ComfyExtension):
-    """What ComfyUI asks this pack for."""
+    """Entry point that ComfyUI calls."""
 
     async def on_load(self) -> None:
         add_routes()

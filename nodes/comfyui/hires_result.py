@@ -14,7 +14,7 @@ from ..imaging.colour import keep_colours
 from ..imaging.detail import keep_detail
 from ..keep import AUTO, keep_for
 from ..parameters import KEEP
-from ..settings import Settings
+from ..settings import COMMAND, DEFAULT, Settings, warnings_without_power
 from .types import CATEGORY, GenerationLink, SettingsLink
 
 NOT_CONNECTED: Any = object()
@@ -130,8 +130,8 @@ def _as_used(loaded: Generation, settings: Settings, kept: str) -> Generation:
     used = settings.generation
     models = {name: getattr(loaded, name) for name in MODELS}
     places = {**used.fields, **{k: v for k, v in loaded.fields.items() if k in MODELS}}
-    places["hires.keep"] = "default" if settings.keep in (None, AUTO) else "command"
+    places["hires.keep"] = DEFAULT if settings.keep in (None, AUTO) else COMMAND
     # What Load Models was given may have been set with another power.
-    about_models = (w for w in loaded.warnings if not w.startswith("--power "))
+    about_models = warnings_without_power(loaded)
     hires = replace(used.hires, keep=kept)
     return replace(used, **models, hires=hires, fields=places).warn(*about_models)

@@ -6,7 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..parameters import OVERLAP, TILE
+from ..parameters import HIRES_TILE, OVERLAP
 from ..tiling.model import auto_tile, tile_model
 from ..tiling.vae import TiledVAE
 from .types import CATEGORY
@@ -33,11 +33,11 @@ class HiResTiles(io.ComfyNode):
                     "tiling",
                     options=[AUTO, CUSTOM, OFF],
                     default=AUTO,
-                    tooltip=f"auto: {TILE['sd15']} pixels for SD 1.5, {TILE['sdxl']} for SDXL and newer models. "
+                    tooltip=f"auto: {HIRES_TILE['sd15']} pixels for SD 1.5, {HIRES_TILE['sdxl']} for SDXL and newer models. "
                     "custom: the sizes below. off: the whole canvas at once, for GPUs with much memory.",
                 ),
                 io.Int.Input(
-                    "tile_size", default=TILE["sd15"], min=256, max=4096, step=64, advanced=True,
+                    "tile_size", default=HIRES_TILE["sd15"], min=256, max=4096, step=64, advanced=True,
                     tooltip="Side of a tile in pixels, with custom tiling. What fits in one tile is not tiled.",
                 ),
                 io.Int.Input(

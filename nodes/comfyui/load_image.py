@@ -12,7 +12,7 @@ from ..errors import DistilleryError
 from ..imaging.pixels import load_pixels
 from ..model_files.download import sha256_of
 from ..recall import recall
-from ..summary import of_image
+from ..summary import summarize_image
 from .show import find_model, show
 from .types import CATEGORY, GenerationLink
 
@@ -56,7 +56,7 @@ class LoadImageRecall(io.ComfyNode):
         path = folder_paths.get_annotated_filepath(image)
         pixels, mask = load_pixels(path)
         generation = recall(Path(path))
-        return io.NodeOutput(pixels, mask, generation, ui=show(of_image(generation, find_model)))
+        return io.NodeOutput(pixels, mask, generation, ui=show(summarize_image(generation, find_model)))
 
     @classmethod
     def fingerprint_inputs(cls, image: str) -> str:

@@ -18,12 +18,12 @@ import nodes as stock  # ComfyUI's own module of that name
 
 from ..model_files.aliases import read_aliases
 from ..model_files.families import inspect_checkpoint, inspect_lora
-from ..model_files.file_hashes import HashCache, HashIndex
+from ..model_files.file_hashes import CACHE_NAME, HashCache, HashIndex
 from ..model_files.mini import ensure_mini
-from ..model_files.plan import BUILT_IN, NO_FALLBACK, Files, Installed, ModelPlan, plan_models
+from ..model_files.plan import BUILT_IN_FALLBACK, NO_FALLBACK, Files, Installed, ModelPlan, plan_models
 from ..parameters import MINI_NAME
 from ..settings import Settings
-from ..summary import of_models
+from ..summary import summarize_models
 from .show import aliases_file, show
 from .types import CATEGORY, GenerationLink, SettingsLink
 
@@ -52,8 +52,8 @@ class LoadModels(io.ComfyNode):
                 SettingsLink.Input("settings", tooltip="From Upscale Parameters."),
                 io.Combo.Input(
                     "fallback_checkpoint",
-                    options=[BUILT_IN, NO_FALLBACK, *folder_paths.get_filename_list("checkpoints")],
-                    default=BUILT_IN,
+                    options=[BUILT_IN_FALLBACK, NO_FALLBACK, *folder_paths.get_filename_list("checkpoints")],
+                    default=BUILT_IN_FALLBACK,
                     tooltip="Used, with a warning, when the image's own checkpoint is not installed. "
                     "The built-in model only stands in where no other checkpoint is installed.",
                 ),
@@ -79,10 +79,10 @@ class LoadModels(io.ComfyNode):
         plan = plan_models(settings.generation, _installed(), fallback_checkpoint, policy)
         if plan.checkpoint == MINI_NAME:
             ensure_mini(Path(folder_paths.get_folder_paths("checkpoints")[0]))
-        return io.NodeOutput(*_load(plan), plan.generation, ui=show(of_models(plan.generation)))
+        return io.NodeOutput(*_load(plan), plan.generation, ui=show(summarize_models(plan.generation)))
 
     @classmethod
-    def validate_inputs(cls, fallback_checkpoint: str = BUILT_IN) -> bool | str:
+    def validate_inputs(cls, fallback_checkpoint: str = BUILT_IN_FALLBACK) -> bool | str:
         # A workflow may name a checkpoint that is not installed here; that matters only when it is needed.
         return True
 
@@ -107,7 +107,7 @@ def _installed() -> Installed:
         comfy.model_management.throw_exception_if_processing_interrupted()
         bar.update_absolute(done, total)
 
-    cache = HashCache(Path(folder_paths.get_system_user_directory("distillery")) / "file_hashes.json")
+    cache = HashCache(Path(folder_paths.get_system_user_directory("distillery")) / CACHE_NAME)
 
     def files(kind: str) -> Files:
         index = HashIndex(cache, lambda name: _path(kind, name), progress, logging.info)
@@ -154,7 +154,7 @@ def _load(plan: ModelPlan) -> tuple[Any, Any, Any]:
 
 
 def _file(kind: str, name: str) -> tuple[str, int, int]:
-    """What tells a file from another of the same name: path, size, time of its last change."""
+    """Identity of a file, which others of the same name do not share: path, size, time of its last change."""
     path = folder_paths.get_full_path_or_raise(kind, name)
     stat = os.stat(path)
     return path, stat.st_size, stat.st_mtime_ns

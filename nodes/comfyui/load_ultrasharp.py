@@ -16,7 +16,8 @@ from ..errors import DistilleryError
 from ..model_files.download import DownloadError
 from ..model_files.names import match_name
 from ..model_files.ultrasharp import ensure_ultrasharp
-from ..model_files.upscalers import REALESRGAN, ULTRASHARP, UpscalerInfo
+from ..model_files.upscalers import REALESRGAN, ULTRASHARP
+from ..record import UpscalerInfo
 from .types import CATEGORY, UpscalerInfoLink
 
 STAND_IN = "RealESRGAN_x4plus"

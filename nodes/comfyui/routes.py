@@ -1,4 +1,4 @@
-"""What the editor asks this pack for, beside running nodes: see web/js/distillery.js and the template browser."""
+"""HTTP routes of this pack for the editor: see web/js/distillery.js and the template browser."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from server import PromptServer  # ComfyUI's own module of that name
 
 from ..errors import DistilleryError
 from ..recall import recall
-from ..summary import of_image
+from ..summary import summarize_image
 from .show import find_model
 
 PACK = Path(__file__).parents[2]
@@ -30,14 +30,14 @@ def add_routes() -> None:
 
 
 async def recalled(request: web.Request) -> web.Response:
-    """What an image of the input folder says of how it was made, before anything is run: a Summary as JSON.
+    """Recall an image of the input folder before anything is run: a Summary as JSON.
 
     Query: ``image``, as Load Image nodes name it. 404 with ``{"error": …}`` where there is no such image.
     """
     name = request.query.get("image", "")
     try:
         path = _image_path(name)
-        summary = await asyncio.to_thread(lambda: of_image(recall(path), find_model))
+        summary = await asyncio.to_thread(lambda: summarize_image(recall(path), find_model))
     except (DistilleryError, ValueError, OSError) as error:
         # An OSError's own text names folders of the server.
         text = str(error) if isinstance(error, DistilleryError) else f"there is no image {name!r} in the input folder"
@@ -46,7 +46,7 @@ async def recalled(request: web.Request) -> web.Response:
 
 
 def _image_path(name: str) -> Path:
-    """Where an image of one of ComfyUI's three folders is. ValueError for a path that leads out of them."""
+    """Path of an image in one of ComfyUI's three folders. ValueError for a path that leads out of them."""
     path = Path(folder_paths.get_annotated_filepath(name))
     folders = (
         folder_paths.get_input_directory(), folder_paths.get_output_directory(), folder_paths.get_temp_directory()

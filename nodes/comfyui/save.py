@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+from pathlib import Path
 
 import folder_paths
 import torch
@@ -11,11 +11,11 @@ from comfy.cli_args import args
 from comfy_api.latest import io
 from PIL.PngImagePlugin import PngInfo
 
+from ..files import atomic_file
 from ..generation import Generation, from_dict
 from ..imaging.pixels import tensors_to_image
-from ..model_files.upscalers import UpscalerInfo
-from ..record import RECORD_KEY, record_for
-from ..summary import of_result
+from ..record import RECORD_KEY, UpscalerInfo, record_for
+from ..summary import summarize_result
 from .show import show
 from .types import CATEGORY, GenerationLink, UpscalerInfoLink
 
@@ -70,9 +70,12 @@ class SaveImageRecord(io.ComfyNode):
         for i, image in enumerate(images):
             transparency = None if mask is None else mask[min(i, len(mask) - 1)]
             file = f"{name.replace('%batch_num%', str(i))}_{counter + i:05}_.png"
-            _write(os.path.join(folder, file), tensors_to_image(image, transparency), info)
+            with atomic_file(Path(folder, file)) as out:
+                tensors_to_image(image, transparency).save(
+                    out, format="PNG", pnginfo=info, compress_level=COMPRESS_LEVEL
+                )
             saved.append({"filename": file, "subfolder": subfolder, "type": "output"})
-        return io.NodeOutput(ui={"images": saved, RECORD_KEY: [record], **show(of_result(used))})
+        return io.NodeOutput(ui={"images": saved, RECORD_KEY: [record], **show(summarize_result(used))})
 
 
 def _png_info(prompt, extra_pnginfo, record: str) -> PngInfo | None:  # type: ignore[no-untyped-def]
@@ -86,14 +89,3 @@ def _png_info(prompt, extra_pnginfo, record: str) -> PngInfo | None:  # type: ig
     # iTXt: prompts are in any language, and tEXt holds Latin-1 only.
     info.add_itxt(RECORD_KEY, record)
     return info
-
-
-def _write(path: str, image, info: PngInfo | None) -> None:  # type: ignore[no-untyped-def]
-    """Write whole or not at all: a full disk leaves no half of a file under the final name."""
-    part = f"{path}.{os.getpid()}.part"
-    try:
-        image.save(part, format="PNG", pnginfo=info, compress_level=COMPRESS_LEVEL)
-        os.replace(part, path)
-    finally:
-        if os.path.exists(part):
-            os.remove(part)

@@ -19,7 +19,7 @@ def show(summary: Summary) -> dict[str, list[str]]:
 
 
 def find_model(folder: str, name: str, digest: str | None) -> str:
-    """What is to be said of a model that an image names: see :data:`..summary.Find`. No file is read for its hash."""
+    """The note on a model that an image names: see :data:`..summary.Find`. No file is read for its hash."""
     if folder == "checkpoints" and match_name(name, [MINI_NAME]):
         return BUILT_IN
     found = Search(read_aliases(aliases_file())).find(name, None, Files(folder_paths.get_filename_list(folder)), folder)

@@ -13,4 +13,4 @@ SettingsLink = io.Custom("DISTILLERY_SETTINGS")
 """A :class:`..settings.Settings`: the generation as it will be used, and how."""
 
 UpscalerInfoLink = io.Custom("DISTILLERY_UPSCALER_INFO")
-"""A :class:`nodes.model_files.upscalers.UpscalerInfo`."""
+"""A :class:`..record.UpscalerInfo`."""

@@ -12,7 +12,7 @@ from comfy_api.latest import io
 
 from ..imaging.esrgan import ROWS, half_esrgan, is_esrgan
 from ..imaging.precision import fast_dtype
-from ..imaging.upscale import LEAST_TILE, network_memory, tiles_for, upscale_2x, upscale_plane_2x
+from ..imaging.upscale import MIN_TILE, network_memory, tiles_for, upscale_2x, upscale_plane_2x
 from .types import CATEGORY
 
 
@@ -53,7 +53,7 @@ class Upscale2x(io.ComfyNode):
                 break
             except Exception as error:
                 mm.raise_non_oom(error)
-                if (tile, batch) == (LEAST_TILE, 1):
+                if (tile, batch) == (MIN_TILE, 1):
                     raise
                 tile, batch = (tile, 1) if batch > 1 else (tile // 2, 1)
             mm.soft_empty_cache()
@@ -105,6 +105,6 @@ def _patcher(upscale_model: Any) -> Any:
 
 
 def _network(upscale_model: Any) -> torch.nn.Module | None:
-    """What spandrel's description of a model describes; other packs' models may be anything that can be called."""
+    """The network in spandrel's model descriptor; None for other packs' models, which may be any callable."""
     network = getattr(upscale_model, "model", None)
     return network if isinstance(network, torch.nn.Module) else None

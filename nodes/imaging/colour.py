@@ -26,7 +26,7 @@ def keep_colours(image: torch.Tensor, source: torch.Tensor, levels: int = LEVELS
 
 
 def low_band(planes: torch.Tensor, levels: int) -> torch.Tensor:
-    """What is left of (B, C, H, W) after ``levels`` of the à trous wavelet transform with the taps 1/4, 1/2, 1/4."""
+    """The residue of (B, C, H, W) after ``levels`` of the à trous wavelet transform with the taps 1/4, 1/2, 1/4."""
     channels = planes.shape[1]
     taps = torch.tensor([0.25, 0.5, 0.25], dtype=planes.dtype, device=planes.device).repeat(channels, 1)
     for level in range(levels):

@@ -23,7 +23,7 @@ FLOOR = 0.01
 STRIP = 256
 """Rows that are worked on at once, so that memory stays below that of the decode."""
 _REACH = 16
-"""Where the Gaussian is cut off, in pixels: 4 sigma."""
+"""Radius at which the Gaussian is cut off, in pixels: 4 sigma."""
 _LUMA = (0.299, 0.587, 0.114)
 """Weights of ITU-R BT.601."""
 

@@ -26,7 +26,7 @@ HALO = 4
 
 
 def is_esrgan(network: Any) -> bool:
-    """Whether :func:`half_esrgan` most likely knows the network."""
+    """True if :func:`half_esrgan` most likely knows the network."""
     return type(network).__name__ == "RRDBNet" and not getattr(network, "shuffle_factor", None)
 
 

@@ -9,7 +9,9 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ..errors import DistilleryError
+from ..image_formats import ACCEPTED, open_image
 from ..parameters import MIN_SIDE
+from .depth import is_deep, sixteen_bits
 
 
 def load_pixels(path: str | Path) -> tuple[torch.Tensor, torch.Tensor]:
@@ -21,13 +23,11 @@ def load_pixels(path: str | Path) -> tuple[torch.Tensor, torch.Tensor]:
     Raises DistilleryError for a file that is no image or is smaller than 64 pixels a side.
     """
     try:
-        with Image.open(path) as file:
+        with open_image(path) as file:
             image = ImageOps.exif_transpose(file)
             image.load()
     except UnidentifiedImageError:
-        raise DistilleryError(
-            f"{Path(path).name} is not an image that can be read. Give a PNG, JPEG or WebP file."
-        ) from None
+        raise DistilleryError(f"{Path(path).name} is not an image that can be read. {ACCEPTED}") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DistilleryError(
             f"{Path(path).name} cannot be read as an image ({error}). Is the file complete?"
@@ -42,10 +42,8 @@ def load_pixels(path: str | Path) -> tuple[torch.Tensor, torch.Tensor]:
 def image_to_tensors(image: Image.Image) -> tuple[torch.Tensor, torch.Tensor]:
     """A Pillow image as colour (1, H, W, 3) and transparency (1, H, W), see :func:`load_pixels`."""
     alpha = None
-    if image.mode.startswith("I") or image.mode == "F":
-        # convert("RGB") would clip 16-bit samples to 255 instead of scaling them.
-        values = np.asarray(image).astype(np.float32)
-        grey = np.clip(values / (65535.0 if image.mode != "F" or values.max(initial=0) > 1 else 1.0), 0, 1)
+    if is_deep(image):
+        grey = sixteen_bits(image).astype(np.float32) / 65535
         colour = np.repeat(grey[..., None], 3, axis=-1)
     else:
         if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:

@@ -1,4 +1,4 @@
-"""Which number format a device computes convolutions fastest in."""
+"""Choose the number format in which a device computes convolutions fastest."""
 
 from __future__ import annotations
 

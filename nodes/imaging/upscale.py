@@ -15,7 +15,7 @@ from ..tiling.tiles import add_tile, crop, plan, weight
 from .resample import resize
 
 FACTOR = 2
-TILE = 256
+NETWORK_TILE = 256
 """Side of a tile in pixels of the input: half of what ComfyUI's own node takes, for a quarter of its memory. Tiles of 512
 were tried on a CPU, with the last layers in strips: half again slower (85 s against 56 for 1024x1024)."""
 OVERLAP = 32
@@ -25,9 +25,9 @@ vanish in the blend, and what ComfyUI's own upscale node uses."""
 MAX_BATCH = 2
 """Tiles in one call of the network on a GPU: more keep it no busier, and would take more than a quarter of the memory
 of ComfyUI's own node (tiles of 512 pixels in float32)."""
-LEAST_TILE = 64
+MIN_TILE = 64
 
-Network = Callable[[torch.Tensor], torch.Tensor]
+UpscaleNetwork = Callable[[torch.Tensor], torch.Tensor]
 """(B, 3, H, W), 0 … 1, to (B, 3, scale H, scale W)."""
 
 
@@ -44,10 +44,10 @@ def tiles_for(free: float, scale: int, cpu: bool, rows: int | None = None) -> tu
     """Side of a tile, and how many to run at once, where so many bytes are free on the device.
 
     rows: see :func:`network_memory`. A quarter of the memory is left alone: other programs use the device too. The
-    least is one tile of ``LEAST_TILE``.
+    least is one tile of ``MIN_TILE``.
     """
-    tile = TILE
-    while tile > LEAST_TILE and network_memory(tile, scale, rows) > 0.75 * free:
+    tile = NETWORK_TILE
+    while tile > MIN_TILE and network_memory(tile, scale, rows) > 0.75 * free:
         tile //= 2
     batch = 1 if cpu else int(0.75 * free // network_memory(tile, scale, rows))
     return tile, max(1, min(batch, MAX_BATCH))
@@ -55,10 +55,10 @@ def tiles_for(free: float, scale: int, cpu: bool, rows: int | None = None) -> tu
 
 def upscale_2x(
     image: torch.Tensor,
-    network: Network,
+    network: UpscaleNetwork,
     scale: int,
     *,
-    tile: int = TILE,
+    tile: int = NETWORK_TILE,
     overlap: int = OVERLAP,
     batch: int = 1,
     device: torch.device | None = None,
@@ -68,7 +68,7 @@ def upscale_2x(
     """Enlarge images to exactly twice their width and height.
 
     image: (B, H, W, C), 0 … 1, with C of 1 (grey), 3, or 4 (the fourth is alpha: enlarged without the
-    network and kept). network and its scale: see Network; the network runs on ``device`` (default: the
+    network and kept). network and its scale: see UpscaleNetwork; the network runs on ``device`` (default: the
     image's), in ``half`` precision where one is given, on ``batch`` tiles at once. ``on_tile(done, total)`` is
     called before each call of it and at the end; what it raises ends the work.
     Returns (B, 2H, 2W, C), float32, 0 … 1, on the image's device.

@@ -17,7 +17,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .names import MAX_NAME, exact_name, match_name
+from ..texts import shorten
+from ..values import MAX_NAME
+from .names import exact_name, match_name
 
 FILE_NAME = "distillery_aliases.txt"
 SECTIONS = ("checkpoints", "vae", "loras")
@@ -42,14 +44,14 @@ class Aliases:
 
     entries: tuple[Alias, ...] = ()
     place: Path | None = None
-    """Where the file is, or would be."""
+    """Path of the file, which may not exist."""
     warnings: tuple[str, ...] = ()
     """About lines that are not used."""
 
     def find(self, wanted: str, section: str, available: Sequence[str]) -> tuple[str | None, tuple[str, ...]]:
         """The installed file that stands for ``wanted``, or None; and warnings.
 
-        The left sides are compared as :func:`nodes.model_files.names.match_name` does. An alias of an alias is followed until a
+        The left sides are compared as :func:`.names.match_name` does. An alias of an alias is followed until a
         name is installed to the letter; of what comes last, folder and extension may differ.
         """
         chain = [wanted]
@@ -115,14 +117,14 @@ def parse_aliases(text: str, place: Path | None = None) -> Aliases:
             name = heading[1].strip().lower()
             section, skipping = (name, False) if name in SECTIONS else (None, True)
             if skipping:
-                problem = f"{line[:60]} is no heading; there are {', '.join(f'[{s}]' for s in SECTIONS)}"
+                problem = f"{shorten(line, 60)} is no heading; there are {', '.join(f'[{s}]' for s in SECTIONS)}"
         elif skipping:
             continue
         else:
             # A name may hold "=", so that one with spaces around it is taken before any other.
             old, _, new = (part.strip().strip('"').strip() for part in line.partition(" = " if " = " in line else "="))
             if not old or not new or max(len(old), len(new)) > MAX_NAME:
-                problem = f'"{line[:60]}" is not of the form: name in the image = installed file'
+                problem = f'"{shorten(line, 60)}" is not of the form: name in the image = installed file'
             elif (section, old) in entries:
                 problem = f"{old} has an alias already, in line {entries[section, old].line}, which is kept"
             elif old == new:

@@ -1,4 +1,4 @@
-"""Fetching one large file whose size and SHA-256 are known, with nothing but the standard library."""
+"""Fetch one large file whose size and SHA-256 are known, with nothing but the standard library."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class _AddressError(Exception):
 
 @dataclass(frozen=True)
 class _Wanted:
-    """What is fetched, and how its caller is kept informed: one for all addresses and rounds."""
+    """A download and its callbacks: one for all addresses and rounds."""
 
     part: Path
     size: int

@@ -1,4 +1,4 @@
-"""Textual inversions that a prompt names. ComfyUI leaves out what is not installed and tells only its log."""
+"""Textual inversions that a prompt names. ComfyUI silently drops missing ones."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 
+from ..texts import shorten
 from .names import nearest
 
 # As ComfyUI's tokenizer takes a prompt apart: at white space and at brackets of a weight, unless escaped.
 _EMBEDDING = re.compile(r"(?:^|(?<=[\s()]))embedding:((?:\\[()]|[^\s()<\[])+)(\))?")
 _EXTENSIONS = ("", ".safetensors", ".pt", ".bin")
 MAX_NAMES = 50
-"""Embeddings that are looked for; no prompt has so many, but a stranger's file chooses the prompt."""
+"""Embeddings that are looked for; no prompt has so many, but the prompt is untrusted input."""
 
 
 def embeddings_in(prompt: str) -> list[str]:
@@ -43,7 +44,7 @@ def missing_embeddings(prompts: Iterable[str | None], installed: Sequence[str]) 
             continue
         near = nearest(name, installed, n=1)
         hint = f" (installed with a similar name: {near[0]})" if near else ""
-        warnings.append(f"the embedding {name[:100]} of the prompt is not installed and has no effect{hint}")
+        warnings.append(f"the embedding {shorten(name, 100)} of the prompt is not installed and has no effect{hint}")
     return warnings
 
 

@@ -1,4 +1,4 @@
-"""Which family a checkpoint or LoRA belongs to, by the shapes of its tensors.
+"""Detect the family of a checkpoint or LoRA by the shapes of its tensors.
 
 As ComfyUI's own model detection does it: the width of the text features that cross attention takes names
 the family, the channels of the UNet's first convolution tell an inpainting model.
@@ -32,7 +32,7 @@ _LORA_TEXT = re.compile(
 
 @dataclass(frozen=True)
 class CheckpointInfo:
-    """What a checkpoint's header tells. Everything is unset where the file cannot be read as safetensors."""
+    """The facts in a checkpoint's header. Everything is unset where the file cannot be read as safetensors."""
 
     family: str | None = None
     """``sd15``, ``sd21``, ``sdxl``, ``sdxl-refiner``, or None where it is none of these or cannot be told."""

@@ -1,4 +1,4 @@
-"""Finding a model file by what it holds: the hashes that images give of the files they were made with.
+"""Find a model file by its content: the hashes that images give of the files they were made with.
 
 Programs write three: the beginning of the file's SHA-256 (10 digits or more: A1111's "Model hash", Civitai's
 AutoV2); A1111's old hash (8 digits: SHA-256 of 64 KiB at 1 MiB); and the SHA-256 of a safetensors file behind its
@@ -8,10 +8,10 @@ header (12 digits or all: A1111's LoRA hash, Civitai's AutoV3), which a change o
 from __future__ import annotations
 
 import hashlib
-import json
-import os
+import sqlite3
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -26,20 +26,28 @@ _AUTOV2_DIGITS = 10
 _OLD_START, _OLD_LENGTH = 0x100000, 0x10000
 _BLOCK = 1 << 20
 _TRAINER, _MODELSPEC = "sshs_model_hash", "modelspec.hash_sha256"
-"""Where headers claim the ``content`` hash. Merging tools hand the second one down to files that it is not of."""
+"""Header keys that claim the ``content`` hash. Merging tools hand the second one down to files that it is not of."""
 
+CACHE_NAME = "file_hashes.sqlite3"
 MAX_ENTRIES = 5000
 """Files that a cache remembers; the ones not used for the longest time go first."""
-_MAX_CACHE_BYTES = 16 << 20
-_SAVE_EVERY = 5.0
-"""Seconds between two writes of the cache while many small files are hashed."""
+_LOCK_TIMEOUT = 5.0
+"""Seconds that another process's write is waited for."""
+_TABLE = """
+CREATE TABLE IF NOT EXISTS hashes (
+    path TEXT, size INTEGER, mtime_ns INTEGER, kind TEXT, digest TEXT, used INTEGER, PRIMARY KEY (path, kind)
+)
+"""
+
+Stamp = tuple[int, int]
+"""Size of a file, and time of its last change in nanoseconds."""
 
 Progress = Callable[[int, int], None]
 """Bytes hashed so far and bytes in all; may raise to stop."""
 
 
 def kinds_of(digest: str) -> tuple[Kind, ...]:
-    """What a hash of that many digits may be."""
+    """The kinds that a hash of that many digits may be of."""
     if len(digest) == OLD_DIGITS:
         return ("old",)
     return ("sha256",) if len(digest) == _AUTOV2_DIGITS else ("sha256", "content")
@@ -103,72 +111,91 @@ def _header_hash(path: Path, key: str) -> str:
 
 @dataclass
 class HashCache:
-    """Hashes that were computed before, in a JSON file, by path, size and time of change.
+    """Hashes that were computed before, in an SQLite database, by path, size and time of change.
 
-    A file that is missing, damaged or cannot be written costs time and nothing else.
+    Several processes may use one at once. A database that is missing, damaged or cannot be written costs time and
+    nothing else; a damaged one is replaced.
     """
 
     file: Path
-    _entries: dict[str, dict[str, str | int]] | None = None
-    _changed: bool = False
-    _saved: float = field(default_factory=time.monotonic)
+    _known: dict[str, dict[Stamp, dict[Kind, str]]] | None = None
+    """The database as it was when it was first asked, and what was put since; by path."""
+    _used: set[str] = field(default_factory=set)
+    """Paths that were asked for since the last write."""
 
     def get(self, path: Path) -> dict[Kind, str]:
-        """What is known of the file as it is now."""
-        entries, stamp = self._load(), _stamp(path)
-        entry = entries.get(str(path))
-        if entry is None or stamp is None or (entry.get("size"), entry.get("mtime_ns")) != stamp:
+        """The hashes that are known of the file as it is now."""
+        stamp = _stamp(path)
+        if self._known is None:
+            self._known = self._read()
+        digests = self._known.get(_key(path), {}).get(stamp) if stamp else None
+        if digests is None:
             return {}
-        entries[str(path)] = entries.pop(str(path))  # to the end: the first ones are dropped when it is full
-        return {kind: str(entry[kind]) for kind in KINDS if isinstance(entry.get(kind), str)}
+        self._used.add(_key(path))
+        return dict(digests)
 
-    def put(self, path: Path, digests: Mapping[Kind, str], stamp: tuple[int, int] | None) -> None:
+    def put(self, path: Path, digests: Mapping[Kind, str], stamp: Stamp | None) -> None:
         """Remember hashes. stamp: size and time of change from before the file was read."""
         if stamp is None or stamp != _stamp(path):
             return  # written to meanwhile
-        known = self.get(path)
-        entries = self._load()
-        entries.pop(str(path), None)
-        hashes = {str(kind): digest for kind, digest in {**known, **digests}.items()}
-        entries[str(path)] = {"size": stamp[0], "mtime_ns": stamp[1], **hashes}
-        self._changed = True
-        if time.monotonic() - self._saved > _SAVE_EVERY:
-            self.save()
-
-    def save(self) -> None:
-        """Write what is new, whole or not at all."""
-        self._saved = time.monotonic()
-        if not self._changed or self._entries is None:
-            return
-        self._changed = False
-        # Another server may have written since: its entries are kept.
-        others = {path: entry for path, entry in self._read().items() if path not in self._entries}
-        self._entries = dict(list({**others, **self._entries}.items())[-MAX_ENTRIES:])
-        part = self.file.with_name(f"{self.file.name}.{os.getpid()}.part")
+        digests = {**self.get(path), **digests}
+        assert self._known is not None  # get has read it
+        self._known[_key(path)] = {stamp: digests}
+        self._used.add(_key(path))
         try:
-            self.file.parent.mkdir(parents=True, exist_ok=True)
-            part.write_text(json.dumps({"version": 1, "files": self._entries}), encoding="utf-8")
-            os.replace(part, self.file)
-        except OSError:
             try:
-                part.unlink(missing_ok=True)
-            except OSError:
-                pass
+                self._write(_key(path), digests, stamp)
+            except sqlite3.OperationalError:
+                raise  # locked for too long, or not writable: not damaged
+            except sqlite3.DatabaseError:
+                for damaged in (self.file, self.file.with_name(f"{self.file.name}-journal")):
+                    damaged.unlink(missing_ok=True)
+                self._write(_key(path), digests, stamp)
+        except (OSError, sqlite3.Error):
+            pass
 
-    def _load(self) -> dict[str, dict[str, str | int]]:
-        if self._entries is None:
-            self._entries = self._read()
-        return self._entries
-
-    def _read(self) -> dict[str, dict[str, str | int]]:
+    def _read(self) -> dict[str, dict[Stamp, dict[Kind, str]]]:
+        known: dict[str, dict[Stamp, dict[Kind, str]]] = {}
         try:
-            if self.file.stat().st_size > _MAX_CACHE_BYTES:
+            if not self.file.is_file():  # connecting would make it
                 return {}
-            data = json.loads(self.file.read_text(encoding="utf-8"))
-            files = data["files"] if data["version"] == 1 else {}
-            return {path: entry for path, entry in files.items() if isinstance(entry, dict)}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            with closing(sqlite3.connect(self.file, timeout=_LOCK_TIMEOUT)) as database:
+                rows = database.execute("SELECT path, size, mtime_ns, kind, digest FROM hashes")
+                for path, size, mtime_ns, kind, digest in rows:
+                    if kind in KINDS and isinstance(digest, str):
+                        known.setdefault(path, {}).setdefault((size, mtime_ns), {})[kind] = digest
+        except (OSError, sqlite3.Error):
             return {}
+        return known
+
+    def _write(self, key: str, digests: Mapping[Kind, str], stamp: Stamp) -> None:
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        with closing(sqlite3.connect(self.file, timeout=_LOCK_TIMEOUT, isolation_level=None)) as database:
+            # IMMEDIATE waits for other writers here; a reader that becomes a writer would fail instead.
+            database.execute("BEGIN IMMEDIATE")
+            database.execute(_TABLE)
+            now = time.time_ns()
+            # Another process may have used them later than this one: the time of use never goes back.
+            database.executemany("UPDATE hashes SET used = max(used, ?) WHERE path = ?", [(now, k) for k in self._used])
+            database.execute(
+                "DELETE FROM hashes WHERE path = ? AND (size <> ? OR mtime_ns <> ?)", (key, stamp[0], stamp[1])
+            )
+            database.executemany(
+                "INSERT OR REPLACE INTO hashes (path, size, mtime_ns, kind, digest, used) VALUES (?, ?, ?, ?, ?, ?)",
+                [(key, *stamp, kind, digest, now) for kind, digest in digests.items()],
+            )
+            database.execute(
+                "DELETE FROM hashes WHERE path NOT IN "
+                "(SELECT path FROM hashes GROUP BY path ORDER BY max(used) DESC, path = ? DESC LIMIT ?)",
+                (key, MAX_ENTRIES),
+            )
+            database.execute("COMMIT")
+        self._used.clear()
+
+
+def _key(path: Path) -> str:
+    """The path as SQLite can hold it: names that are not UTF-8 come with halves of surrogate pairs."""
+    return str(path).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 @dataclass(frozen=True)
@@ -183,7 +210,7 @@ class HashIndex:
     """Told once, before files are read that may take long."""
 
     def known(self, name: str, digest: str) -> bool | None:
-        """Whether the file has this hash; None where that is not known without reading the file."""
+        """True if the file has this hash; None if only reading the file would tell."""
         path = self.path_of(name)
         if path is None:
             return None
@@ -209,13 +236,10 @@ class HashIndex:
             if claimed:
                 return claimed
         unread.sort(key=lambda name: (not _says(paths[name], _MODELSPEC, digest), -likeness(like or "", name)))
-        try:
-            for name in self._hashed(unread, paths, digest):
-                found.append(name)
-                if not old:
-                    break
-        finally:
-            self.cache.save()
+        for name in self._hashed(unread, paths, digest):
+            found.append(name)
+            if not old:
+                break
         return sorted(found)
 
     def _hashed(self, names: Sequence[str], paths: Mapping[str, Path], digest: str) -> Iterator[str]:
@@ -249,7 +273,7 @@ class HashIndex:
 
 
 def _matches(digest: str, digests: Mapping[Kind, str]) -> bool | None:
-    """None where the hashes that are known do not decide it."""
+    """True or False where the known hashes decide it, else None."""
     kinds = kinds_of(digest)
     if any(digests.get(kind, "").startswith(digest) for kind in kinds):
         return True
@@ -257,7 +281,7 @@ def _matches(digest: str, digests: Mapping[Kind, str]) -> bool | None:
 
 
 def _claimed(digest: str, path: Path) -> bool:
-    """Whether a LoRA names the hash as its own: A1111 takes its trainer's word, and so the hash that it writes."""
+    """True if a LoRA names the hash as its own: A1111 takes its trainer's word, and so the hash that it writes."""
     return _says(path, _TRAINER, digest)
 
 
@@ -265,7 +289,7 @@ def _says(path: Path, key: str, digest: str) -> bool:
     return "content" in kinds_of(digest) and _header_hash(path, key).startswith(digest)
 
 
-def _stamp(path: Path) -> tuple[int, int] | None:
+def _stamp(path: Path) -> Stamp | None:
     try:
         stat = path.stat()
     except OSError:

@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from math import prod
 from pathlib import Path
@@ -21,6 +19,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ..errors import DistilleryError
+from ..files import PART, atomic_file
 from ..parameters import MINI_NAME
 from .file_lock import exclusive
 from .safetensors_header import Header, HeaderError, read_header, write_header
@@ -29,7 +28,7 @@ _LOG_INFO = logging.getLogger(__name__).info
 
 SIZE = 309_685_578
 SHA256 = "0c5bff7bba88f18bb7ceb5f522191c03968a7b842dba43dddf12261d54641f6f"
-"""Of the assembled file, on every platform and with every version of numpy."""
+"""SHA-256 of the assembled file, on every platform and with every version of numpy."""
 
 WEIGHTS = Path(__file__).resolve().parents[2] / "models" / "distillery-mini" / "mini_unet_vae.safetensors"
 WEIGHTS_SHA256 = "870b3835f8a4f327834f760019754f55df442d8d6a05f0e661d411188da33e8f"
@@ -42,7 +41,7 @@ _CHUNK = 1 << 22
 _SCALE = ".scale"
 _PREFIX = "cond_stage_model.transformer.text_model."
 _LAYERS, _WIDTH, _INNER, _TOKENS, _POSITIONS = 12, 768, 3072, 49408, 77
-"""Of the text encoder of openai/clip-vit-large-patch14, as SD 1.5 uses it."""
+"""Sizes of the text encoder of openai/clip-vit-large-patch14, as SD 1.5 uses it."""
 
 
 def ensure_mini(checkpoints_dir: Path, say: Callable[[str], None] = _LOG_INFO) -> Path:
@@ -89,24 +88,16 @@ def _assemble(target: Path) -> None:
             f"The built-in model needs {(SIZE + _MARGIN) / 1e6:.0f} MB of free space in {target.parent}, and "
             f"{free / 1e6:.0f} MB are free. Make room and try again."
         )
-    for stale in target.parent.glob(f"{MINI_NAME}.*.tmp"):
-        stale.unlink(missing_ok=True)  # of an attempt that was killed; the lock keeps out every living one
-    handle, name = tempfile.mkstemp(prefix=f"{MINI_NAME}.", suffix=".tmp", dir=target.parent)
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            found = write_checkpoint(file)
-            file.flush()
-            os.fsync(file.fileno())
+    for ending in (PART, ".tmp"):  # .tmp: of earlier versions
+        for stale in target.parent.glob(f"{MINI_NAME}.*{ending}"):
+            stale.unlink(missing_ok=True)  # of an attempt that was killed; the lock keeps out every living one
+    with atomic_file(target) as file:
+        found = write_checkpoint(file)
         if found != SHA256:
             raise DistilleryError(
                 f"The built-in model came out wrong (SHA-256 {found}, expected {SHA256}): please report this. "
                 "Until then choose another checkpoint with --model NAME."
             )
-        temporary.chmod(0o644)  # mkstemp makes it the owner's alone
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_checkpoint(file: BinaryIO) -> str:
@@ -205,7 +196,7 @@ def trained_weights() -> dict[str, np.ndarray]:
 
 
 def _verified() -> tuple[Header, bytes]:
-    """Header and data of the trained weights, verified."""
+    """Read header and data of the trained weights, and verify them."""
     content = WEIGHTS.read_bytes()
     found = hashlib.sha256(content).hexdigest()
     if found != WEIGHTS_SHA256:

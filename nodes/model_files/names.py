@@ -1,4 +1,4 @@
-"""Finding a model file by the name that an image gives it.
+"""Find a model file by the name that an image gives it.
 
 Images name files as they lay on the machine that made them: other folders, either separator, another
 extension, another case. ComfyUI's loaders only take the exact name of its own list.
@@ -10,11 +10,10 @@ import difflib
 import re
 from collections.abc import Sequence
 
+from ..values import MAX_NAME
+
 EXTENSIONS = (".safetensors", ".sft", ".ckpt", ".pt", ".pt2", ".pth", ".pkl", ".bin", ".gguf")
 """Extensions of model files. Anything else behind a dot is part of the name: ``model_v1.5``."""
-
-MAX_NAME = 1000
-"""Characters of a name that is looked for: more than any file system takes."""
 
 _INPAINTING = re.compile(r"[-_. ]*in[-_ ]?paint(?:ing|ed)?(?![a-z])", re.IGNORECASE)
 
@@ -52,7 +51,7 @@ def nearest(wanted: str, available: Sequence[str], n: int = 3) -> list[str]:
     by_stem: dict[str, list[str]] = {}
     for name in sorted(available):
         by_stem.setdefault(_stem(name), []).append(name)
-    # difflib is quadratic in the length of a name, which a stranger's file chooses.
+    # difflib is quadratic in the length of a name, which untrusted input chooses.
     close = difflib.get_close_matches(stem[:200], [s for s in by_stem if s], n=n, cutoff=0.5)
     # A version or variant of the same model often has much behind its name.
     inside = [s for s in by_stem if len(s) > 3 and len(stem) > 3 and (s in stem or stem in s) and s not in close]
@@ -60,7 +59,7 @@ def nearest(wanted: str, available: Sequence[str], n: int = 3) -> list[str]:
 
 
 def likeness(wanted: str, name: str) -> float:
-    """How much two file names resemble each other, 0 to 1; folders and extensions do not count."""
+    """Similarity of two file names, 0 to 1; folders and extensions do not count."""
     return difflib.SequenceMatcher(None, _stem(wanted)[:200], _stem(name)[:200]).ratio()
 
 

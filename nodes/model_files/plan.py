@@ -1,4 +1,4 @@
-"""Which of the installed files a generation is run with. Decisions only: nothing is loaded here."""
+"""Choose the installed files that a generation is run with. Decisions only: nothing is loaded here."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .embeddings import missing_embeddings
 from .file_hashes import OLD_DIGITS
 from .names import exact_name, match_name, nearest, without_inpainting
 
-BUILT_IN = "distillery-mini (built in)"
+BUILT_IN_FALLBACK = "distillery-mini (built in)"
 """Fallback choice: the small model that ships with this project, where no other checkpoint is installed."""
 NO_FALLBACK = "none: stop with an error"
 
@@ -29,14 +29,14 @@ class Files:
     names: Sequence[str]
     """As ComfyUI lists them."""
     with_hash: Callable[[str, Sequence[str], str | None], Sequence[str]] = lambda digest, names, like: ()
-    """The files among ``names`` with a hash, searching from names like ``like``: :meth:`nodes.model_files.file_hashes.HashIndex.find`."""
+    """The files among ``names`` with a hash, searching from names like ``like``: :meth:`.file_hashes.HashIndex.find`."""
     has_hash: Callable[[str, str], bool | None] = lambda name, digest: None
-    """Whether a file has a hash, None where that is not known: :meth:`nodes.model_files.file_hashes.HashIndex.known`."""
+    """True if a file has a hash, None if unknown: :meth:`.file_hashes.HashIndex.known`."""
 
 
 @dataclass(frozen=True)
 class Installed:
-    """What ComfyUI has, by folder."""
+    """The files that ComfyUI lists, by folder."""
 
     checkpoints: Files
     vaes: Files
@@ -44,7 +44,7 @@ class Installed:
     embeddings: Sequence[str] = ()
     aliases: Aliases = NO_ALIASES
     is_inpainting: Callable[[str], bool] = lambda name: False
-    """Whether an installed checkpoint is an inpainting model, by its contents."""
+    """True if an installed checkpoint is an inpainting model, by its contents."""
     family: Callable[[str], str | None] = lambda name: None
     """Model family of an installed checkpoint (``sd15``, ``sdxl``), or None where it cannot be told."""
     lora_family: Callable[[str], str | None] = lambda name: None
@@ -67,7 +67,7 @@ class ModelPlan:
 def plan_models(generation: Generation, installed: Installed, fallback: str, missing_lora: str) -> ModelPlan:
     """Find the generation's models among the installed ones: see :class:`Search` for how.
 
-    fallback: an installed checkpoint, BUILT_IN or NO_FALLBACK; used, with a warning, where the
+    fallback: an installed checkpoint, BUILT_IN_FALLBACK or NO_FALLBACK; used, with a warning, where the
     generation's own checkpoint is not installed. missing_lora: ``error`` or ``skip``.
     Raises ModelError where a model is missing and no rule covers it.
     """
@@ -119,10 +119,10 @@ class Found:
     digest: str | None
     """The hash that the image gives, unless the file is known to have another."""
     how: str = ""
-    """How it was found, where not by its name."""
+    """The way it was found, if not by its name."""
 
     def place(self, where: str | None) -> str:
-        """Where the value came from: the place in the image, and how the file was found."""
+        """Provenance: the place in the image, and the way the file was found."""
         return f"{where}, {self.how}" if where else self.how
 
 
@@ -192,36 +192,37 @@ def _checkpoint(generation: Generation, installed: Installed, fallback: str, sea
 
     missing = _not_installed(wanted, digest)
     others = [name for name in installed.checkpoints.names if not match_name(MINI_NAME, [name])]
-    if fallback == BUILT_IN and not others:
+    if fallback == BUILT_IN_FALLBACK and not others:
         warnings.append(
-            f"{missing[:-1]}: the built-in {MINI_NAME} stands in for it. It is a tiny model that shows the pipeline, "
+            f"{missing}: the built-in {MINI_NAME} stands in for it. It is a tiny model that shows the pipeline, "
             "not the picture's style. Put the checkpoint into models/checkpoints, or choose one with --model NAME."
         )
         return Found(MINI_NAME, None)
     what_to_do = _choose(wanted, others) + (_name_alias(wanted, installed.aliases) if others else "")
-    if fallback not in (BUILT_IN, NO_FALLBACK):
+    if fallback not in (BUILT_IN_FALLBACK, NO_FALLBACK):
         chosen = match_name(fallback, installed.checkpoints.names)
         if chosen is None:
-            raise ModelError(f'{missing} The fallback checkpoint "{fallback}" is not installed either. {what_to_do}')
+            raise ModelError(f'{missing}. The fallback checkpoint "{fallback}" is not installed either. {what_to_do}')
         if installed.is_inpainting(chosen):
             raise ModelError(
-                f'{missing} The fallback "{chosen}" is an inpainting model, which cannot stand in. {what_to_do}'
+                f'{missing}. The fallback "{chosen}" is an inpainting model, which cannot stand in. {what_to_do}'
             )
-        warnings.append(f"{missing[:-1]}: the fallback {chosen} is used")
+        warnings.append(f"{missing}: the fallback {chosen} is used")
         return Found(chosen, None)
-    raise ModelError(" ".join([missing, what_to_do, *search.aliases.warnings]))
+    raise ModelError(" ".join([f"{missing}.", what_to_do, *search.aliases.warnings]))
 
 
 def _not_installed(wanted: str | None, digest: str | None) -> str:
+    """A sentence without its full stop."""
     if not wanted and not digest:
-        return "The image names no checkpoint."
+        return "The image names no checkpoint"
     if not wanted:
-        return f"The image names no checkpoint, and none with its hash {digest} is installed."
-    return f'The checkpoint "{wanted}"{f" (hash {digest})" if digest else ""} of this image is not installed.'
+        return f"The image names no checkpoint, and none with its hash {digest} is installed"
+    return f'The checkpoint "{wanted}"{f" (hash {digest})" if digest else ""} of this image is not installed'
 
 
 def _name_alias(wanted: str | None, aliases: Aliases) -> str:
-    """How to have another file used from now on."""
+    """Advice on having another file used from now on."""
     if not wanted or aliases.place is None:
         return ""
     return f' To always use another file for it, write the line "{wanted} = that file" into {aliases.place}.'

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..texts import shorten
+
 MAX_LENGTH = 100_000_000
 """Bytes of JSON that the format allows."""
 
@@ -50,7 +52,7 @@ def read_header(path: Path) -> Header:
     metadata = data.pop("__metadata__", {})
     for name, tensor in data.items():
         if not isinstance(tensor, dict) or not _is_shape(tensor.get("shape")):
-            raise HeaderError(f"the header's entry {name[:80]!r} is not a tensor")
+            raise HeaderError(f"the header's entry {shorten(name, 80)!r} is not a tensor")
     return Header(data, metadata if isinstance(metadata, dict) else {}, 8 + length)
 
 

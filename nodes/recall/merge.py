@@ -15,7 +15,7 @@ _TELLING = {"positive", "negative", "seed", "sampler", "scheduler", "loras", "de
 
 
 def merge(graph: Generation, other: Generation) -> Generation:
-    """What a graph says, with what another source says in its gaps.
+    """Fill the gaps of what a graph says from another source.
 
     The rule: the graph is what ran, so what it says is kept. What it does not say is taken from the other
     source. Where both say something and it differs, a warning names what was not kept. That a file is named in

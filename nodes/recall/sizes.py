@@ -1,4 +1,4 @@
-"""How large a picture must be by its generation data."""
+"""The size that a picture must have by its generation data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What cannot be cut into tiles, and how the user is told so: better refused by name than computed wrongly."""
+"""Reject conditioning and patches that cannot be tiled: better refused by name than computed wrongly."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class TilingError(DistilleryError):
 
 
 def check_patches(model_options: Mapping[str, Any]) -> None:
-    """Refuses patches of a model that know of places on the canvas, or that look at the canvas through a tile.
+    """Refuse patches of a model that know of places on the canvas, or that look at the canvas through a tile.
 
     Most patches see the features of whatever the model is given and work on tiles as they do on pictures. Those that
     lay a mask over the features (IPAdapter's attention masks, regional attention) would lay all of it over each tile;
@@ -45,7 +45,7 @@ def check_patches(model_options: Mapping[str, Any]) -> None:
 
 def _check_patch(patch: Any) -> None:
     for name, value in _held(patch):
-        if "mask" in name and any(min(tensor.shape[-2:]) > 1 for tensor in _tensors(value) if tensor.ndim > 1):
+        if "mask" in name and any(min(tensor.shape[-2:]) > 1 for tensor in tensors_in(value) if tensor.ndim > 1):
             owner = getattr(patch, "__qualname__", type(patch).__qualname__)
             raise TilingError(f"the attention mask {name!r} of the patch {owner} (as IPAdapter's attn_mask)")
 
@@ -69,9 +69,12 @@ def _held(patch: Any) -> Iterator[tuple[str, Any]]:
                 continue
 
 
-def _tensors(value: Any) -> list[torch.Tensor]:
+def tensors_in(value: Any) -> list[torch.Tensor]:
+    """All tensors in nested lists, tuples and dicts."""
     if isinstance(value, torch.Tensor):
         return [value]
+    if isinstance(value, dict):
+        value = list(value.values())
     if isinstance(value, (list, tuple)):
-        return [tensor for item in value for tensor in _tensors(item)]
+        return [tensor for item in value for tensor in tensors_in(item)]
     return []

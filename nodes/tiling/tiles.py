@@ -126,7 +126,7 @@ def _side(canvas: int, tile: int, overlap: int, multiple: int) -> tuple[int, tup
 
 
 def weights(plan: TilePlan) -> torch.Tensor:
-    """How much each tile counts at each of its places: (tiles, tile height, tile width), float32, above 0, up to 1.
+    """Blend weights of each tile at each of its places: (tiles, tile height, tile width), float32, above 0, up to 1.
 
     A raised cosine across each overlap, 1 where a tile is alone, no taper at the borders of the canvas. The weights
     of all tiles at any place of the canvas add up to 1, so that :func:`add_tile` needs no normalisation afterwards.
@@ -160,7 +160,7 @@ def _side_weights(starts: tuple[int, ...], size: int) -> torch.Tensor:
 
 
 def crop(canvas: torch.Tensor, tile: Tile) -> torch.Tensor:
-    """What of ``canvas`` (..., height, width) lies in ``tile``: a view."""
+    """The part of ``canvas`` (..., height, width) in ``tile``: a view."""
     return canvas[..., tile.rows, tile.columns]
 
 

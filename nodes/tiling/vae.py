@@ -12,14 +12,14 @@ import torch
 
 from .tiles import TilePlan, add_tile, crop, plan, weight
 
-WHOLE = 1536
+UNTILED_MAX_SIDE = 1536
 """Canvases of at most so many pixels squared run whole, as ComfyUI would run them: its estimate for decoding them is
 10 GB in bfloat16, what a GPU of 12 GB has. Beyond, most GPUs would fall back to tiles of 512 pixels after failing."""
-TILE = 768
+VAE_TILE = 768
 """Side of a tile in pixels. Group normalisation and attention inside a VAE look at all of a tile: large tiles agree
 better in colour, and want more memory. ComfyUI's estimate for one is 2.6 GB in bfloat16 (for one of 1024: 4.6)."""
 OVERLAP = 128
-"""What neighbouring tiles share at least, in pixels: more than a VAE's convolutions reach."""
+"""Least overlap of neighbouring tiles in pixels: more than a VAE's convolutions reach."""
 MULTIPLE = 8
 """Sides of tiles are multiples of so many latent cells."""
 
@@ -31,7 +31,7 @@ class TiledVAE:
     its fallback when memory runs out stay in force for each. VAEs of video or sound are left alone.
     """
 
-    def __init__(self, vae: Any, whole: int = WHOLE, tile: int = TILE, overlap: int = OVERLAP) -> None:
+    def __init__(self, vae: Any, whole: int = UNTILED_MAX_SIDE, tile: int = VAE_TILE, overlap: int = OVERLAP) -> None:
         """``whole``: side in pixels of the largest square that is not tiled; ``tile``, ``overlap``: in pixels."""
         self._vae: Any = vae._vae if isinstance(vae, TiledVAE) else vae
         self._whole, self._tile, self._overlap = whole, tile, overlap

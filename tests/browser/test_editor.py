@@ -12,13 +12,13 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from distillery.driver import Driver
+from distillery.driver import Upscaler
 from distillery.driver.server import workflow
 from distillery.nodes.generation import HiRes
 from distillery.nodes.model_files.plan import NO_FALLBACK
 from distillery.nodes.parameters import MINI_NAME
 from distillery.nodes.recall import recall
-from distillery.nodes.record import RECORD_KEY, relay_for
+from distillery.nodes.record import RECORD_KEY, record_for_copy
 
 if TYPE_CHECKING:
     from editor import Editor
@@ -60,7 +60,7 @@ def picture(path: Path, size: int = 64, steps: int | None = 3) -> Path:
     image.save(path, pnginfo=info)
     if steps is not None:
         generation = recall(path)
-        info.add_itxt(RECORD_KEY, relay_for(replace(generation, hires=HiRes(steps=steps))))
+        info.add_itxt(RECORD_KEY, record_for_copy(replace(generation, hires=HiRes(steps=steps))))
         image.save(path, pnginfo=info)
     return path
 
@@ -150,7 +150,7 @@ def test_from_the_upload_to_the_result_and_back(open_editor, server, tmp_path):
 
 def test_a_result_of_the_driver_loads_the_graph_that_made_it(open_editor, server, tmp_path):
     source = picture(tmp_path / "rock.png")
-    with Driver(server=server.url, out=tmp_path) as driver:
+    with Upscaler(server=server.url, out=tmp_path) as driver:
         result = driver.upscale(source, "--power 0")
     editor = open_editor()
     editor.drop(result.path)

@@ -26,7 +26,7 @@ from distillery.nodes.command import parse_command
 from distillery.nodes.generation import Generation, Lora
 from distillery.nodes.imaging.pixels import load_pixels
 from distillery.nodes.recall import recall, recall_text
-from distillery.nodes.record import RECORD_KEY, record_for, relay_for
+from distillery.nodes.record import RECORD_KEY, record_for, record_for_copy
 from distillery.nodes.settings import settings_for
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -263,20 +263,20 @@ def test_the_recall_of_the_copy_is_the_recall_of_the_original(name):
 def test_real_images_survive_the_copy(shared):
     for path in sorted((shared / "images").glob("*.png")):
         before = recall(path)
-        after = recall_text({RECORD_KEY: relay_for(before)})
+        after = recall_text({RECORD_KEY: record_for_copy(before)})
         assert replace(after, carried={}) == replace(before, carried={}), path.name
 
 
 def test_a_copy_of_a_result_of_this_pack_is_still_known_as_sharpened():
     made = Generation(origin="distillery", positive="a hill", sharpen=0.3, fields={"positive": "template_inputs.X"})
     result = recall_text({RECORD_KEY: record_for(made)})
-    copy = recall_text({RECORD_KEY: relay_for(result)})
+    copy = recall_text({RECORD_KEY: record_for_copy(result)})
     assert (copy.origin, copy.fields) == ("distillery-upscale", {"positive": "this pack's record: template_inputs.X"})
     command = parse_command("")
     warnings = settings_for(copy, command).generation.warnings
     assert warnings == settings_for(result, command).generation.warnings
     assert any("already sharpened" in warning for warning in warnings)
-    elsewhere = recall_text({RECORD_KEY: relay_for(made)})
+    elsewhere = recall_text({RECORD_KEY: record_for_copy(made)})
     assert not any("already sharpened" in w for w in settings_for(elsewhere, command).generation.warnings)
 
 
@@ -295,7 +295,7 @@ def _text(key: str, value: str) -> PngInfo:
 
 def test_warnings_of_the_recall_reach_the_server():
     before = Generation(origin="comfyui", positive="x", warnings=("the cfg of node 3 is not usable",))
-    assert recall_text({RECORD_KEY: relay_for(before)}).warnings == before.warnings
+    assert recall_text({RECORD_KEY: record_for_copy(before)}).warnings == before.warnings
 
 
 def test_text_in_any_language_survives_and_half_surrogates_do_no_harm():
@@ -307,7 +307,7 @@ def test_text_in_any_language_survives_and_half_surrogates_do_no_harm():
 
 
 def test_a_forged_copy_can_neither_talk_at_length_nor_name_formats_of_its_own():
-    forged = json.loads(relay_for(Generation(origin="comfyui", positive="x", seed=1)))
+    forged = json.loads(record_for_copy(Generation(origin="comfyui", positive="x", seed=1)))
     forged["generation"].update(
         origin="\x1b[31mdanger", warnings=["w" * 10**6] + [str(i) for i in range(10**4)], seed=-5
     )

@@ -16,7 +16,8 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from distillery.driver.cli.app import json_line, main, make_parser, normalised
+from distillery.driver.cli.app import canonical_args, main, make_parser
+from distillery.driver.cli.checkmetadata import json_line
 from distillery.nodes.generation import Generation, HiRes, Lora, to_dict
 from distillery.nodes.parameters import PARAMETERS
 
@@ -71,11 +72,13 @@ def test_help_names_every_parameter_with_its_default(capsys):
 
 def test_typographic_dashes_and_any_case_are_taken():
     given = ["upscale", "x.png", "—power", "0.2", "--NEG", "a", "--Negative_Prompt=b", "--json", "—Seed=4"]
-    assert normalised(given) == ["upscale", "x.png", "--power=0.2", "--neg=a", "--neg=b", "--json", "--seed=4"]
+    assert canonical_args(given) == ["upscale", "x.png", "--power=0.2", "--neg=a", "--neg=b", "--json", "--seed=4"]
 
 
 def test_values_that_look_like_options_are_values():
-    options = make_parser().parse_args(normalised(["upscale", "--neg", "-foo", "x.png", "--seed", "-1", "--OUT", "d"]))
+    options = make_parser().parse_args(
+        canonical_args(["upscale", "--neg", "-foo", "x.png", "--seed", "-1", "--OUT", "d"])
+    )
     assert (options.sources, options.parameter_neg, options.parameter_seed) == (["x.png"], ["-foo"], ["-1"])
     assert options.out == "d"
 

@@ -11,11 +11,13 @@ import uuid
 import pytest
 import websocket
 from PIL import Image
+from stock_graphs import blurred, graph, slow_graph
 
 from distillery.driver.cancel import CancelToken
 from distillery.driver.errors import JobCancelled, JobError, JobStuck, ServerError
 from distillery.driver.server import client as client_module
 from distillery.driver.server.client import ComfyClient
+from distillery.driver.server.event_stream import EventStream, Executing, NodeProgress, Other
 
 server_test = pytest.mark.server
 
@@ -27,41 +29,6 @@ def client(server):
     client.close()
 
 
-def graph(**changes) -> dict:
-    """A tiny stock workflow; each has a prefix of its own, so that it is never wholly cached."""
-    nodes = {
-        "1": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": 255}},
-        "2": {
-            "class_type": "SaveImage",
-            "inputs": {"images": ["1", 0], "filename_prefix": f"c/{uuid.uuid4().hex}"},
-            "_meta": {"title": "The end"},
-        },
-    }
-    for path, value in changes.items():
-        node, name = path.lstrip("n").split("_", 1)
-        nodes[node]["inputs"][name] = value
-    return nodes
-
-
-def slow_graph(steps: int = 2000) -> dict:
-    """Samples for minutes if it is let."""
-    mini = "distillery-mini.safetensors"
-    return {
-        "1": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": mini}},
-        "2": {"class_type": "CLIPTextEncode", "inputs": {"clip": ["1", 1], "text": uuid.uuid4().hex}},
-        "3": {"class_type": "EmptyLatentImage", "inputs": {"width": 256, "height": 256, "batch_size": 1}},
-        "4": {
-            "class_type": "KSampler",
-            "inputs": {
-                "model": ["1", 0], "positive": ["2", 0], "negative": ["2", 0], "latent_image": ["3", 0], "seed": 1,
-                "steps": steps, "cfg": 2.0, "sampler_name": "euler", "scheduler": "normal", "denoise": 1.0,
-            },
-        },
-        "5": {"class_type": "VAEDecode", "inputs": {"samples": ["4", 0], "vae": ["1", 2]}},
-        "6": {"class_type": "PreviewImage", "inputs": {"images": ["5", 0]}},
-    }  # fmt: skip
-
-
 @server_test
 def test_a_job_gives_events_outputs_and_its_file(client):
     events = []
@@ -69,9 +36,7 @@ def test_a_job_gives_events_outputs_and_its_file(client):
     saved = outcome.outputs["2"]["images"][0]
     image = Image.open(io.BytesIO(b"".join(client.view(saved))))
     assert image.size == (64, 64)
-    kinds = [event["type"] for event in events]
-    assert "execution_success" in kinds and kinds[-1] == "executing"
-    assert {event["data"]["prompt_id"] for event in events} == {outcome.prompt_id}
+    assert Other("execution_success") in events and events[-1] == Executing(None)
 
 
 @server_test
@@ -80,22 +45,22 @@ def test_jobs_in_a_row_all_get_their_events(client):
     for _ in range(3):
         events: list = []
         client.run(graph(), on_event=events.append)
-        assert events[-1]["type"] == "executing" and events[-1]["data"]["node"] is None
+        assert events[-1] == Executing(None)
 
 
 @server_test
 def test_a_socket_that_broke_between_jobs_is_replaced_before_the_next(client):
     """A short job would be over before a broken one is made anew, and its id may be the server's to forget."""
     client.run(graph())
-    first = client._events
-    first.drop()
+    first = client.events
+    first.disconnect()
     deadline = time.monotonic() + 10
-    while not first.worn and time.monotonic() < deadline:
+    while not first.is_stale and time.monotonic() < deadline:
         time.sleep(0.01)
     events: list = []
     client.run(graph(), on_event=events.append)
-    assert client._events is not first and client._events.client_id != first.client_id
-    assert events[-1]["type"] == "executing" and events[-1]["data"]["node"] is None
+    assert client.events is not first and client.events.client_id != first.client_id
+    assert events[-1] == Executing(None)
 
 
 @server_test
@@ -136,10 +101,11 @@ def test_the_same_image_is_uploaded_under_the_same_name(client):
 @pytest.mark.slow
 def test_a_running_job_is_cancelled_and_the_queue_is_empty_afterwards(client):
     ids: list[str] = []
+    job = str(uuid.uuid4())
 
     def note(event):
-        if event["type"] == "progress" and not ids:
-            ids.append(event["data"]["prompt_id"])
+        if isinstance(event, NodeProgress) and not ids:
+            ids.append(job)
 
     def cancel():
         while not ids:
@@ -151,24 +117,24 @@ def test_a_running_job_is_cancelled_and_the_queue_is_empty_afterwards(client):
     thread = threading.Thread(target=cancel)
     thread.start()
     with pytest.raises(JobCancelled):
-        client.run(slow_graph(), on_event=note)
+        client.run(slow_graph(), job, on_event=note)
     thread.join()
-    assert client._json("GET", "/prompt")["exec_info"]["queue_remaining"] == 0
+    assert client.get_json("/prompt")["exec_info"]["queue_remaining"] == 0
 
 
 @server_test
 @pytest.mark.slow
 def test_an_interrupted_caller_leaves_nothing_running(client):
     def interrupt(event):
-        if event["type"] == "progress":
+        if isinstance(event, NodeProgress):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         client.run(slow_graph(), on_event=interrupt)
     deadline = time.monotonic() + 10
-    while client._json("GET", "/prompt")["exec_info"]["queue_remaining"] and time.monotonic() < deadline:
+    while client.get_json("/prompt")["exec_info"]["queue_remaining"] and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert client._json("GET", "/prompt")["exec_info"]["queue_remaining"] == 0
+    assert client.get_json("/prompt")["exec_info"]["queue_remaining"] == 0
 
 
 @server_test
@@ -177,47 +143,34 @@ def test_a_job_survives_a_dropped_socket(client):
     dropped = []
 
     def drop(event):
-        if event["type"] == "progress" and not dropped:
+        if isinstance(event, NodeProgress) and not dropped:
             dropped.append(True)
-            client._events.drop()
+            client.events.disconnect()
 
     outcome = client.run(slow_graph(steps=25), on_event=drop)
     assert dropped and outcome.outputs["6"]["images"]
-
-
-def blurred(side: int, times: int, color: int = 1) -> dict:
-    """Stock nodes that work for seconds without a word of progress inside a node."""
-    nodes = graph(n1_width=side, n1_height=side, n1_color=color)
-    last = "1"
-    for i in range(times):
-        last, before = f"b{i}", last
-        nodes[last] = {
-            "class_type": "ImageBlur", "inputs": {"image": [before, 0], "blur_radius": 31, "sigma": 9.0}
-        }  # fmt: skip
-    nodes["2"]["inputs"]["images"] = [last, 0]
-    return nodes
 
 
 @server_test
 @pytest.mark.slow
 def test_a_socket_that_the_server_forgot_is_made_anew(client, monkeypatch):
     """The end of a dropped socket, noticed late by the server, takes the new one of the same id off its list."""
-    monkeypatch.setattr(client_module, "_UNHEARD", 0.5)
+    monkeypatch.setattr(client_module, "SILENT_SOCKET_TIMEOUT", 0.5)
     address = client.url.replace("http", "ws", 1)
-    client._events = client_module._EventStream(client)
-    sid = client._events.client_id
+    client.events = EventStream(client.url, client.loopback)
+    sid = client.events.client_id
     websocket.create_connection(f"{address}/ws?clientId={sid}", suppress_origin=True).close()
     time.sleep(1)
     client.run(blurred(700, 6))
     events: list = []
     client.run(graph(), on_event=events.append)
-    assert any(event["type"] == "executing" for event in events)
+    assert any(isinstance(event, Executing) for event in events)
 
 
 @server_test
 @pytest.mark.slow
 def test_a_job_that_cannot_be_heard_is_not_taken_for_stalled_so_soon(client, monkeypatch):
-    class Deaf(client_module._EventStream):
+    class Deaf(EventStream):
         def _read(self):
             """As behind a proxy that lets no websocket through."""
 
@@ -225,7 +178,7 @@ def test_a_job_that_cannot_be_heard_is_not_taken_for_stalled_so_soon(client, mon
     client.run(blurred(1200, 4, color=2))
     client.close()
     monkeypatch.setattr(client_module, "_EventStream", Deaf)
-    monkeypatch.setattr(client_module, "STALL", (time.monotonic() - started) / 2)
+    monkeypatch.setattr(client_module, "STALL_TIMEOUT", (time.monotonic() - started) / 2)
     monkeypatch.setattr(client_module, "POLL", 0.1)
     assert client.run(blurred(1200, 4, color=3)).outputs["2"]["images"]
 
@@ -234,7 +187,7 @@ def test_a_job_that_cannot_be_heard_is_not_taken_for_stalled_so_soon(client, mon
 @pytest.mark.slow
 def test_a_job_without_progress_is_stuck_and_is_taken_off_the_server(client, monkeypatch):
     client.run(graph())  # so that the connection is known to hear
-    monkeypatch.setattr(client_module, "STALL", 0.2)
+    monkeypatch.setattr(client_module, "STALL_TIMEOUT", 0.2)
     monkeypatch.setattr(client_module, "POLL", 0.1)
     with pytest.raises(JobStuck, match="no progress"):
         client.run(blurred(1500, 10, color=4))
@@ -269,7 +222,7 @@ def test_a_cancelled_token_takes_a_queued_job_off_the_server(client):
 
 @server_test
 def test_an_interrupt_while_the_job_is_posted_leaves_nothing_running(client, monkeypatch):
-    real = client._request
+    real = client.request
 
     def interrupted(method, path, **options):
         response = real(method, path, **options)
@@ -277,10 +230,10 @@ def test_an_interrupt_while_the_job_is_posted_leaves_nothing_running(client, mon
             raise KeyboardInterrupt
         return response
 
-    monkeypatch.setattr(client, "_request", interrupted)
+    monkeypatch.setattr(client, "request", interrupted)
     with pytest.raises(KeyboardInterrupt):
         client.run(blurred(1500, 40))
-    assert client._json("GET", "/prompt")["exec_info"]["queue_remaining"] == 0
+    assert client.get_json("/prompt")["exec_info"]["queue_remaining"] == 0
 
 
 @server_test

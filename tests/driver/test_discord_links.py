@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from tls_host import answering
 
 from distillery.driver.errors import SourceError
-from distillery.driver.sources import discord as discord_links
-from distillery.driver.sources.discord import TOKEN, attachment, refreshed, usable
+from distillery.driver.sources import discord
+from distillery.driver.sources.discord import TOKEN, parse_attachment, refresh, with_valid_link
 from distillery.driver.sources.fetch import split_url
 
 PATH = "/attachments/1/2/a%20b.png"
@@ -20,8 +20,8 @@ SOON = f"{int(time.time()) + 86400:x}"
 SECRET = "MTk4.secret-token_x"
 
 
-def link(text: str) -> discord_links.Attachment:
-    return attachment(split_url(text))
+def link(text: str) -> discord.Attachment:
+    return parse_attachment(split_url(text))
 
 
 @pytest.mark.parametrize(
@@ -75,17 +75,18 @@ def test_whatever_is_taken_is_one_attachment(tail):
 
 
 def test_expired_links_are_recognised_without_asking(monkeypatch):
-    monkeypatch.setattr(discord_links, "request", lambda *_: pytest.fail("Discord was asked"))
+    monkeypatch.setattr(discord, "http_post", lambda *_: pytest.fail("Discord was asked"))
+    monkeypatch.setattr(discord, "http_get", lambda *_: pytest.fail("Discord was asked"))
     old = link(f"https://cdn.discordapp.com{PATH}?ex=65000000&is=1&hm=ab")
     assert old.expired(0x65000000) and not old.expired(0x64FFFFFF)
     with pytest.raises(SourceError, match=rf"expired \(2023-09-12 06:06 UTC\).*Copy.*{TOKEN}"):
-        usable(old)
+        with_valid_link(old)
 
 
 @pytest.mark.parametrize("ex", ["", "zz", "-1", "1" * 40, "٣"])
 def test_an_end_that_cannot_be_read_is_no_end(ex):
     found = link(f"https://cdn.discordapp.com{PATH}?ex={ex}&is=1&hm=ab")
-    assert found.expires is None and usable(found) == found
+    assert found.expires is None and with_valid_link(found) == found
 
 
 def renewal(url: str, status: str = "200 OK", more: str = ""):
@@ -96,7 +97,7 @@ def test_an_expired_link_is_renewed_with_a_token(tls_host):
     fresh = f"https://cdn.discordapp.com{PATH}?ex={SOON}&is=5&hm=new&"
     host = tls_host(renewal(fresh))
     old = link(f"https://media.discordapp.net{PATH}?ex=65000000&is=1&hm=ab&width=9")
-    assert usable(old, SECRET, host.network()).url == fresh.rstrip("&")
+    assert with_valid_link(old, SECRET, host.policy()).url == fresh.rstrip("&")
     head, _, body = host.requests[0].decode().partition("\r\n\r\n")
     assert (
         head.startswith("POST /api/v10/attachments/refresh-urls HTTP/1.1\r\n") and "\r\nHost: discord.com\r\n" in head
@@ -107,13 +108,13 @@ def test_an_expired_link_is_renewed_with_a_token(tls_host):
 
 def test_a_link_without_its_signature_is_renewed_with_a_token(tls_host):
     host = tls_host(renewal(f"https://cdn.discordapp.com{PATH}?ex={SOON}&is=5&hm=new"))
-    assert usable(link(f"https://cdn.discordapp.com{PATH}"), SECRET, host.network()).signed
+    assert with_valid_link(link(f"https://cdn.discordapp.com{PATH}"), SECRET, host.policy()).signed
 
 
 def test_a_link_that_still_works_is_left_alone(tls_host):
     host = tls_host()
     found = link(f"https://cdn.discordapp.com{PATH}?ex={SOON}&is=1&hm=ab")
-    assert usable(found, SECRET, host.network()) == found and host.connections == 0
+    assert with_valid_link(found, SECRET, host.policy()) == found and host.connections == 0
 
 
 @pytest.mark.parametrize(
@@ -135,7 +136,7 @@ def test_a_link_that_still_works_is_left_alone(tls_host):
 def test_what_discord_does_not_renew_is_told_without_the_token(tls_host, act, words):
     host = tls_host(act)
     with pytest.raises(SourceError, match=words) as error:
-        refreshed(link(f"https://cdn.discordapp.com{PATH}?ex=1&is=1&hm=ab"), SECRET, host.network())
+        refresh(link(f"https://cdn.discordapp.com{PATH}?ex=1&is=1&hm=ab"), SECRET, host.policy())
     assert SECRET not in str(error.value) and host.connections == 1
 
 
@@ -143,7 +144,7 @@ def test_what_discord_does_not_renew_is_told_without_the_token(tls_host, act, wo
 def test_a_token_that_cannot_be_one_is_not_sent(tls_host, token):
     host = tls_host()
     with pytest.raises(SourceError, match=TOKEN) as error:
-        refreshed(link(f"https://cdn.discordapp.com{PATH}?ex=1&is=1&hm=ab"), token, host.network())
+        refresh(link(f"https://cdn.discordapp.com{PATH}?ex=1&is=1&hm=ab"), token, host.policy())
     assert not token or token not in str(error.value)
     assert host.connections == 0
 

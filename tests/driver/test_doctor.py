@@ -12,8 +12,7 @@ import pytest
 from distillery.driver import paths
 from distillery.driver.cli import doctor
 from distillery.driver.cli.doctor import Check
-from distillery.driver.setup import comfyui as comfyui_source
-from distillery.driver.setup import launcher as bootstrap
+from distillery.driver.setup import comfyui, launcher
 from distillery.nodes.model_files.mini import MINI_NAME
 from distillery.nodes.model_files.upscalers import REALESRGAN, ULTRASHARP
 
@@ -61,9 +60,9 @@ def test_an_environment_that_is_not_complete_is_missing(home: Path) -> None:
 
 
 def test_an_environment_is_known_by_its_marker_and_its_folder(home: Path, tmp_path: Path) -> None:
-    directory = bootstrap.environment_dir(paths.checkout())
-    python = bootstrap.environment_python(directory)
-    put(directory, bootstrap.MARKER, str(python.relative_to(directory)))
+    directory = launcher.environment_dir(paths.checkout())
+    python = launcher.environment_python(directory)
+    put(directory, launcher.MARKER, str(python.relative_to(directory)))
     assert doctor.check_environment(paths.checkout(), directory) == Check("environment", "ok", str(directory))
     other = doctor.check_environment(paths.checkout(), tmp_path)
     assert other.state == "note"
@@ -76,7 +75,7 @@ def test_a_package_has_no_environment_of_the_launcher(tmp_path: Path) -> None:
 
 def test_disk(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert doctor.check_disk(home).state == "ok"
-    monkeypatch.setattr(doctor, "LITTLE_DISK", 1 << 60)
+    monkeypatch.setattr(doctor, "LOW_DISK_BYTES", 1 << 60)
     low = doctor.check_disk(home)
     assert low.state == "missing"
     assert "GiB free" in low.found
@@ -117,7 +116,7 @@ def test_a_torch_that_does_not_import_is_missing(monkeypatch: pytest.MonkeyPatch
 def test_comfyui(tmp_path: Path, files: tuple[str, ...], offline: bool, state: str, todo: str | None) -> None:
     put(tmp_path / "comfyui", *files)
     check = doctor.check_comfyui(tmp_path / "comfyui", offline)
-    assert (check.name, check.state) == (f"ComfyUI {comfyui_source.VERSION}", state)
+    assert (check.name, check.state) == (f"ComfyUI {comfyui.VERSION}", state)
     assert todo in str(check.todo) if todo else check.todo is None
 
 
@@ -199,8 +198,8 @@ def test_many_checkpoints_are_not_all_listed(tmp_path: Path) -> None:
 
 
 def test_leftovers_are_named_with_what_deletes_them(home: Path) -> None:
-    current = bootstrap.environment_dir(paths.checkout()).name
-    for name in (current, "env-0123456789ab", comfyui_source.comfyui_dir().name, "comfyui-0.29.0-01234567", "models"):
+    current = launcher.environment_dir(paths.checkout()).name
+    for name in (current, "env-0123456789ab", comfyui.comfyui_dir().name, "comfyui-0.29.0-01234567", "models"):
         (home / name).mkdir(parents=True)
     (home / "env-0123456789ab.log").touch()
     found = {check.found: check for check in doctor.check_leftovers(home, paths.checkout())}
@@ -230,7 +229,7 @@ def test_the_report_of_a_new_home_says_all_and_changes_nothing(home: Path, capsy
 
 @pytest.mark.slow
 def test_where_nothing_is_missing_the_exit_code_is_0(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    directory = bootstrap.environment_dir(paths.checkout())
-    put(directory, bootstrap.MARKER, str(bootstrap.environment_python(directory).relative_to(directory)))
+    directory = launcher.environment_dir(paths.checkout())
+    put(directory, launcher.MARKER, str(launcher.environment_python(directory).relative_to(directory)))
     code, text = run(capsys)
     assert (code, text.splitlines()[-1]) == (0, "All that is needed is there, or comes by itself on first use.")

@@ -25,14 +25,15 @@ import pytest
 import websocket
 from faulty_line import Line, frame
 from PIL import Image
-from test_client import blurred, graph
+from stock_graphs import blurred, graph
 
 from distillery.driver import CancelToken, JobCancelled, JobError, JobOutOfMemory, ServerError, Upscaler, paths
 from distillery.driver.errors import JobRefused
 from distillery.driver.events import Message, Stage, Step
+from distillery.driver.server import api, managed
 from distillery.driver.server import client as client_module
-from distillery.driver.server import managed
 from distillery.driver.server.client import ComfyClient
+from distillery.driver.server.event_stream import EventStream, Executing, NodeProgress
 from distillery.nodes.parameters import MINI_NAME
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
@@ -155,7 +156,7 @@ def test_a_killed_server_is_started_again_and_the_job_done(instance, source, out
         monkeypatch.setattr(ComfyClient, "view", lambda self, image: kill() or view(self, image))
     if point == "queued":
         other = ComfyClient(running.url)
-        other._request("POST", "/prompt", json={"prompt": blurred(1500, 40)})
+        other.request("POST", "/prompt", json={"prompt": blurred(1500, 40)})
 
         def when_queued():
             while other.queue_length() < 2:
@@ -198,9 +199,9 @@ def test_a_server_that_was_restarted_by_others_runs_the_job_again(instance, sour
 
 
 def test_a_hung_server_is_replaced_and_the_job_done(instance, source, out, monkeypatch):
-    monkeypatch.setattr(client_module, "GONE", 3.0)
-    monkeypatch.setattr(client_module, "_STATUS_TIMEOUT", (1, 2))
-    monkeypatch.setattr(client_module, "_TIMEOUT", (1, 5))
+    monkeypatch.setattr(client_module, "UNREACHABLE_TIMEOUT", 3.0)
+    monkeypatch.setattr(api, "STATUS_TIMEOUT", (1, 2))
+    monkeypatch.setattr(api, "HTTP_TIMEOUT", (1, 5))
     running = managed.ensure(instance)
     hang = Strike(lambda: os.kill(running.pid, signal.SIGSTOP))
     messages = Messages()
@@ -211,10 +212,10 @@ def test_a_hung_server_is_replaced_and_the_job_done(instance, source, out, monke
         messages(event)
 
     with Upscaler(instance=instance, out=out) as upscaler:
-        monkeypatch.setattr(client_module, "_TIMEOUT", (10, 60))
+        monkeypatch.setattr(api, "HTTP_TIMEOUT", (10, 60))
         result = upscaler.upscale(source, on_progress=report, power=0)
     hang.recovered()
-    assert only_result(out) and idle(result.server) and not running.lives()
+    assert only_result(out) and idle(result.server) and not running.is_alive()
     assert "ComfyUI is stuck and is restarted." in messages
 
 
@@ -229,7 +230,7 @@ def test_a_server_that_hangs_for_a_while_is_waited_for(instance, source, out):
     with Upscaler(instance=instance, out=out) as upscaler:
         upscaler.upscale(source, on_progress=lambda event: isinstance(event, Stage) and hang(), power=0)
     hang.recovered()
-    assert only_result(out) and idle(running.url) and running.lives()
+    assert only_result(out) and idle(running.url) and running.is_alive()
 
 
 limits_others = pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="only Linux can limit another process")
@@ -293,7 +294,7 @@ def test_a_given_server_out_of_memory_is_not_restarted_and_that_is_told(never_us
     with Upscaler(server=running.url, out=out) as upscaler, pytest.raises(JobOutOfMemory, match="Restart that ComfyUI"):
         upscaler.upscale(source, on_progress=messages, power=0.2, **MINI)
     assert sum("tiles of 512" in text for text in messages) == 1
-    assert not list(out.iterdir()) and running.lives() and idle(running.url)
+    assert not list(out.iterdir()) and running.is_alive() and idle(running.url)
 
 
 # --- the socket --------------------------------------------------------------------------------------------------
@@ -303,15 +304,16 @@ def test_a_given_server_out_of_memory_is_not_restarted_and_that_is_told(never_us
 def test_a_dropped_socket_is_restored_and_the_job_done(line, source, out, monkeypatch, point):
     drop = Strike(line.drop_websockets)
     seen: list[str] = []
-    deliver = client_module._EventStream._deliver
+    deliver = EventStream.deliver
 
-    def watched(self, event):
-        seen.append(event["type"])
-        deliver(self, event)
-        if event["type"] == point:
+    def watched(self, prompt_id, event):
+        kind = {Executing: "executing", NodeProgress: "progress"}.get(type(event)) or getattr(event, "kind", "")
+        seen.append(kind)
+        deliver(self, prompt_id, event)
+        if kind == point:
             drop()
 
-    monkeypatch.setattr(client_module._EventStream, "_deliver", watched)
+    monkeypatch.setattr(EventStream, "deliver", watched)
     with Upscaler(server=line.url, out=out) as upscaler:
         upscaler.upscale(source, power=0)
         drop.recovered()
@@ -325,7 +327,7 @@ def test_a_second_socket_with_the_same_id_takes_nothing_from_the_job(server, sou
     with Upscaler(server=server.url, out=out) as upscaler:
 
         def intrude():
-            client_id = next(iter(upscaler._clients.values()))._events.client_id
+            client_id = upscaler.backend.pool.servers[0].server.connect(print).events.client_id
             address = f"{server.url.replace('http', 'ws', 1)}/ws?clientId={client_id}"
             websocket.create_connection(address, suppress_origin=True).close()
 
@@ -374,7 +376,7 @@ def test_malformed_frames_are_passed_over(server, source, out):
 
 
 def test_a_job_that_the_server_has_forgotten_is_run_again(server, client, source, out, monkeypatch):
-    forget = Strike(lambda: client._request("POST", "/history", json={"clear": True}))
+    forget = Strike(lambda: client.request("POST", "/history", json={"clear": True}))
     history = ComfyClient.history
     monkeypatch.setattr(ComfyClient, "history", lambda self, job: forget() or history(self, job))
     with Upscaler(server=server.url, out=out) as upscaler:
@@ -400,7 +402,7 @@ def test_a_cancel_at_the_very_start_of_a_job_is_not_lost(server, client, source,
 
 
 def test_another_clients_interrupt_is_told(server, client, source, out):
-    interrupt = Strike(lambda: client._request("POST", "/interrupt"))
+    interrupt = Strike(lambda: client.request("POST", "/interrupt"))
     with Upscaler(server=server.url, out=out) as upscaler, pytest.raises(JobCancelled, match="somebody else"):
         upscaler.upscale(source, on_progress=lambda e: getattr(e, "title", "") == UPSCALE and interrupt(), power=0)
     interrupt.recovered()
@@ -469,7 +471,7 @@ def test_a_server_whose_disk_is_full_is_told(server, source, out):
 
 def test_a_slow_network_is_no_error(server, source, out, monkeypatch):
     """Each part takes longer than the timeout, which is about silence and not about duration."""
-    monkeypatch.setattr(client_module, "_TIMEOUT", (2, 2))
+    monkeypatch.setattr(api, "HTTP_TIMEOUT", (2, 2))
     line = Line(server.url, rate=16_000)
     try:
         with Upscaler(server=line.url, out=out) as upscaler:
@@ -484,7 +486,7 @@ def test_a_slow_network_is_no_error(server, source, out, monkeypatch):
 @pytest.mark.parametrize("part", ["upload", "download"])
 @pytest.mark.parametrize("restored", [True, False])
 def test_a_stalled_transfer_is_tried_again_and_given_up(line, source, out, monkeypatch, part, restored):
-    monkeypatch.setattr(client_module, "_TIMEOUT", (1, 1))
+    monkeypatch.setattr(api, "HTTP_TIMEOUT", (1, 1))
     stall = Strike(line.flowing.clear)
     attempts = []
     name = "view" if part == "download" else "_request"

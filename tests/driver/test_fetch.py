@@ -12,14 +12,23 @@ from hypothesis import strategies as st
 from tls_host import answering
 
 from distillery.driver.errors import SourceError
-from distillery.driver.sources.fetch import Network, global_address, host_name, is_public, request, shown, split_url
+from distillery.driver.sources.fetch import (
+    FetchPolicy,
+    global_address,
+    host_name,
+    http_get,
+    http_post,
+    is_public,
+    public_url,
+    split_url,
+)
 
 CDN = "cdn.discordapp.com"
 CAP = 1 << 20
 
 
-def get(network: Network, target: str = "/a.png", host: str = CDN, cap: int = CAP):
-    return request("GET", host, target, cap, network)
+def get(policy: FetchPolicy, target: str = "/a.png", host: str = CDN, cap: int = CAP):
+    return http_get(host, target, cap, policy)
 
 
 @pytest.mark.parametrize(
@@ -31,7 +40,7 @@ def get(network: Network, target: str = "/a.png", host: str = CDN, cap: int = CA
         ("224.0.0.1", False), ("ff0e::1", False), ("fe80::1%eth0", False), ("2606:4700::1111%eth0", False),
         ("fec0::1", False), ("100.64.0.1", False), ("0.0.0.0", False), ("255.255.255.255", False), ("240.0.0.1", False),
         ("10.1.2.3", False), ("172.16.0.1", False), ("192.168.1.1", False), ("169.254.169.254", False), ("::", False),
-        ("::1", False), ("fd00::1", False), ("2001:db8::1", False), ("nonsense", False), ("127.1", False), ("", False),
+        ("::1", False), ("fd00::1", False), ("2001:db8::1", False), ("3fff::1", False), ("192.0.0.9", False), ("nonsense", False), ("127.1", False), ("", False),
     ],
 )  # fmt: skip
 def test_only_plain_addresses_of_the_open_internet_are_public(address, public):
@@ -47,18 +56,18 @@ def test_a_name_that_leads_inside_is_not_connected_to(addresses, monkeypatch):
     with pytest.raises(SourceError, match="open internet"):
         global_address(CDN, lambda host: addresses)
     with pytest.raises(SourceError, match="open internet"):
-        get(Network(resolve=lambda host: addresses))
+        get(FetchPolicy(resolve=lambda host: addresses))
 
 
 def test_the_name_is_looked_up_once_and_the_connection_goes_to_that_very_address(tls_host):
     host = tls_host(answering(b"ok"))
-    network, looked_up = host.network(), []
+    policy, looked_up = host.policy(), []
 
     def rebinding(name):
         looked_up.append(name)
         return ["127.0.0.1"] if len(looked_up) == 1 else ["127.0.0.2"]
 
-    answer = get(Network(rebinding, network.permitted, network.port, network.context), "/a b.png?x=1&y=é")
+    answer = get(FetchPolicy(rebinding, policy.permitted, policy.port, policy.context), "/a b.png?x=1&y=é")
     assert (answer.status, answer.body, looked_up) == (200, b"ok", [CDN])
     assert host.asked_for == [CDN]
     head = host.requests[0].decode()
@@ -71,31 +80,31 @@ def test_an_ipv6_address_is_connected_to_as_well(tls_host):
         host = tls_host(answering(b"ok"), address="::1")
     except OSError:
         pytest.skip("no IPv6 here")
-    assert get(host.network()).body == b"ok" and host.asked_for == [CDN]
+    assert get(host.policy()).body == b"ok" and host.asked_for == [CDN]
 
 
 def test_a_proxy_of_the_environment_is_not_used(tls_host, monkeypatch):
     for name in ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
-    assert get(tls_host(answering(b"ok")).network()).body == b"ok"
+    assert get(tls_host(answering(b"ok")).policy()).body == b"ok"
 
 
 def test_a_certificate_for_another_name_is_not_taken(tls_host):
     host = tls_host(answering(b"ok"), name="evil.example")
     with pytest.raises(SourceError, match=r"certificate is not valid for cdn\.discordapp\.com"):
-        get(host.network())
+        get(host.policy())
     assert not host.requests, "nothing may be asked of it"
 
 
 def test_a_certificate_of_an_unknown_authority_is_not_taken(tls_host):
-    network = tls_host(answering(b"ok")).network()
+    policy = tls_host(answering(b"ok")).policy()
     with pytest.raises(SourceError, match="certificate"):
-        get(Network(network.resolve, network.permitted, network.port, None))
+        get(FetchPolicy(policy.resolve, policy.permitted, policy.port, None))
 
 
 def test_redirects_are_not_followed_and_their_bodies_not_read(tls_host):
     host = tls_host(answering(b"", "302 Found", 10**9, "Location: https://127.0.0.1/\r\n"), answering(b"second"))
-    answer = get(host.network())
+    answer = get(host.policy())
     assert (answer.status, answer.body) == (302, b"") and host.connections == 1
 
 
@@ -111,7 +120,7 @@ def test_redirects_are_not_followed_and_their_bodies_not_read(tls_host):
 )
 def test_answers_that_break_are_told(tls_host, act, words):
     with pytest.raises(SourceError, match=words):
-        get(tls_host(act).network())
+        get(tls_host(act).policy())
 
 
 @pytest.mark.parametrize(
@@ -125,11 +134,11 @@ def test_answers_that_break_are_told(tls_host, act, words):
 )  # fmt: skip
 def test_no_more_than_the_cap_is_read(tls_host, act):
     with pytest.raises(SourceError, match="more than 1 MiB"):
-        get(tls_host(act).network())
+        get(tls_host(act).policy())
 
 
 def test_a_body_that_claims_to_be_compressed_is_not_unpacked(tls_host):
-    assert get(tls_host(answering(b"as it is", more="Content-Encoding: gzip\r\n")).network()).body == b"as it is"
+    assert get(tls_host(answering(b"as it is", more="Content-Encoding: gzip\r\n")).policy()).body == b"as it is"
 
 
 @pytest.mark.parametrize(
@@ -151,26 +160,26 @@ def test_bytes_that_trickle_end_at_the_deadline(tls_host, head):
 
     started = time.monotonic()
     with pytest.raises(SourceError, match=r"longer than 0\.8 s"):
-        get(tls_host(trickle).network(deadline=0.8))
+        get(tls_host(trickle).policy(deadline=0.8))
     assert time.monotonic() - started < 5
 
 
 def test_a_handshake_that_never_ends_ends_at_the_deadline(certificates):
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        network = Network(
+        policy = FetchPolicy(
             resolve=lambda host: ["127.0.0.1"], permitted=lambda address: True, port=listener.getsockname()[1],
             context=certificates.trust, deadline=0.6,
         )  # fmt: skip
         started = time.monotonic()
         with pytest.raises(SourceError):
-            get(network)
+            get(policy)
         assert time.monotonic() - started < 5
 
 
 def test_a_look_up_that_hangs_ends_at_the_deadline():
     started = time.monotonic()
     with pytest.raises(SourceError, match=r"look-up .* longer than 0\.3 s"):
-        get(Network(resolve=lambda host: time.sleep(8) or [], deadline=0.3))
+        get(FetchPolicy(resolve=lambda host: time.sleep(8) or [], deadline=0.3))
     assert time.monotonic() - started < 4
 
 
@@ -179,7 +188,7 @@ def test_without_a_network_it_says_so():
         raise OSError("no such name")
 
     with pytest.raises(SourceError, match="no network"):
-        get(Network(resolve=fail))
+        get(FetchPolicy(resolve=fail))
 
 
 def test_a_closed_port_is_told():
@@ -187,12 +196,12 @@ def test_a_closed_port_is_told():
         port = listener.getsockname()[1]
     context = ssl.create_default_context()
     with pytest.raises(SourceError, match="refused"):
-        get(Network(lambda host: ["127.0.0.1"], lambda address: True, port, context))
+        get(FetchPolicy(lambda host: ["127.0.0.1"], lambda address: True, port, context))
 
 
 def test_a_secret_is_in_no_message(tls_host):
     with pytest.raises(SourceError) as error:
-        request("POST", CDN, "/x", CAP, tls_host(answering(b"")).network(), {"Authorization": "Bot se\ncret"}, b"")
+        http_post(CDN, "/x", CAP, {"Authorization": "Bot se\ncret"}, b"", tls_host(answering(b"")).policy())
     assert "cret" not in str(error.value)
 
 
@@ -224,7 +233,7 @@ def test_no_url_leads_to_anything_but_a_plain_https_host_or_a_clear_error(url):
     try:
         parts = split_url(url)
     except SourceError as error:
-        assert "\n" not in str(error) or "\n" in shown(url)
+        assert "\n" not in str(error) or "\n" in public_url(url)
         return
     assert parts.scheme == "https" and parts.port in (None, 443)
     assert (
@@ -236,7 +245,7 @@ def test_no_url_leads_to_anything_but_a_plain_https_host_or_a_clear_error(url):
 
 
 def test_urls_are_shown_without_signature_and_password():
-    assert shown("https://a:b@host/x?hm=secret#y") == "https://host/x"
+    assert public_url("https://a:b@host/x?hm=secret#y") == "https://host/x"
 
 
 def test_a_url_that_is_too_long_is_refused():

@@ -5,20 +5,23 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import sqlite3
+from contextlib import closing
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from job_images import opened, picture, plain_graph, write_image
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from safetensors.torch import save_file
-from test_job import opened, picture, plain_graph, write_image
 
-from distillery.driver import Driver
+from distillery.driver import Upscaler
 from distillery.driver.errors import JobError
 from distillery.nodes.generation import Lora
 from distillery.nodes.model_files.aliases import FILE_NAME
+from distillery.nodes.model_files.file_hashes import CACHE_NAME
 from distillery.nodes.model_files.mini import ensure_mini
 from distillery.nodes.summary import SUMMARY_KEY
 
@@ -42,7 +45,7 @@ def driver(server, models, tmp_path_factory):
             weights[f"{key}.alpha"] = torch.tensor(8.0)
         (models / "loras" / "styles").mkdir(exist_ok=True)
         save_file(weights, models / "loras" / "styles" / f"{name}.safetensors")
-    with Driver(server=server.url, out=tmp_path_factory.mktemp("out")) as driver:
+    with Upscaler(server=server.url, out=tmp_path_factory.mktemp("out")) as driver:
         yield driver
     checkpoint.unlink()  # other tests count on the built-in checkpoint being the only one
 
@@ -142,8 +145,9 @@ def test_files_are_found_by_their_hashes_and_the_hashes_are_kept(driver, server,
     assert result.generation.checkpoint.endswith(("My_Model_v1.safetensors", "distillery-mini.safetensors"))
     assert "by its hash" in result.generation.fields["checkpoint"]
     assert any("not_there" in w for w in result.warnings)
-    kept = json.loads((server.base / "user" / "__distillery" / "file_hashes.json").read_text())
-    assert any(path.endswith(".safetensors") for path in kept["files"])
+    with closing(sqlite3.connect(server.base / "user" / "__distillery" / CACHE_NAME)) as database:
+        kept = [path for (path,) in database.execute("SELECT path FROM hashes")]
+    assert any(path.endswith(".safetensors") for path in kept)
 
 
 def test_an_alias_is_used_as_soon_as_it_is_written_and_the_nodes_show_it(driver, server, tmp_path):

@@ -24,6 +24,9 @@ from distillery.driver.cli import server as server_cli
 from distillery.driver.errors import ServerError
 from distillery.driver.server import entrypoint as comfyui_main
 from distillery.driver.server import managed as server
+from distillery.driver.server import own as own_module
+from distillery.driver.server import probe
+from distillery.driver.server import process as process_module
 from distillery.driver.setup import comfyui as comfyui_source
 
 posix = pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
@@ -34,7 +37,7 @@ def start_home(home: Path, comfyui_dir: Path, patch: pytest.MonkeyPatch) -> None
     home.mkdir()
     patch.setenv("DISTILLERY_HOME", str(home))
     patch.delenv("DISTILLERY_MODELS", raising=False)
-    server._link(comfyui_source.comfyui_dir(), comfyui_dir)
+    own_module.link_pack(comfyui_source.comfyui_dir(), comfyui_dir)
 
 
 def processes(home: Path) -> list[psutil.Process]:
@@ -114,7 +117,7 @@ def test_a_server_answers_on_loopback_alone_with_this_pack_and_only_this_pack(ru
     modules = {n["python_module"].split(".")[0] + "." + n["python_module"].split(".")[-1] for n in nodes.values()}
     assert {m for m in modules if m.startswith("custom_nodes")} == {f"custom_nodes.{server.PACK_NAME}"}
     assert not any(n.get("api_node") for n in nodes.values())
-    assert server.pack_present(running.url)
+    assert probe.pack_present(running.url)
 
 
 @pytest.mark.server
@@ -157,7 +160,7 @@ def test_touching_it_keeps_it_warm(running: server.RunningServer) -> None:
     idle = server.status()
     assert idle is not None
     assert idle.seconds_idle > 400
-    server.touch(running)
+    server.keep_alive(running)
     used = server.status()
     assert used is not None
     assert used.seconds_idle < 100
@@ -187,12 +190,12 @@ def test_changed_code_restarts_an_idle_server_but_not_one_at_work(running: serve
 def test_a_server_that_is_gone_or_hangs_is_replaced(
     running: server.RunningServer, monkeypatch: pytest.MonkeyPatch, fate: str
 ) -> None:
-    for name in ("_SILENCE", "_STOP_TIMEOUT"):
-        monkeypatch.setattr(server, name, 1.0)
+    monkeypatch.setattr(server, "ANSWER_TIMEOUT", 1.0)
+    monkeypatch.setattr(process_module, "STOP_TIMEOUT", 1.0)
     os.kill(running.pid, signal.SIGKILL if fate == "killed" else signal.SIGSTOP)
     replaced = server.ensure()
     assert replaced.pid != running.pid
-    assert server.pack_present(replaced.url)
+    assert probe.pack_present(replaced.url)
     assert server.status() is not None
     assert wait_until(lambda: not alive(running.pid), 10)
 
@@ -203,7 +206,7 @@ def test_stop_leaves_nothing_but_results_and_the_log(running: server.RunningServ
     (running.output / "result.png").write_bytes(b"kept")
     started = time.monotonic()
     assert server.stop()
-    assert time.monotonic() - started < server._STOP_TIMEOUT
+    assert time.monotonic() - started < process_module.STOP_TIMEOUT
     assert not alive(running.pid)
     assert server.status() is None
     assert not (running.base / "state").exists()
@@ -267,7 +270,7 @@ def test_a_driver_that_is_killed_in_the_middle_of_the_start_leaves_no_second_ser
     first.kill()
     first.wait()
     running = server.ensure()
-    assert server.pack_present(running.url)
+    assert probe.pack_present(running.url)
     assert wait_until(lambda: [p.pid for p in processes(home)] == [running.pid], 30)
 
 
@@ -277,9 +280,9 @@ def test_a_port_that_is_taken_meanwhile_is_left_to_its_owner(home: Path, monkeyp
     with socket.socket() as owner:
         owner.bind(("127.0.0.1", 0))
         owner.listen()
-        taken, free = owner.getsockname()[1], server._free_port()
+        taken, free = owner.getsockname()[1], process_module.free_port()
         ports = iter([taken, free])
-        monkeypatch.setattr(server, "_free_port", lambda: next(ports))
+        monkeypatch.setattr(server, "free_port", lambda: next(ports))
         said: list[str] = []
         running = server.ensure(say=said.append)
     assert running.url.endswith(f":{free}")
@@ -295,7 +298,7 @@ def make_own(folder: Path, main: str, pack: bool = True) -> Path:
     (folder / "custom_nodes").mkdir()
     (folder / "main.py").write_text(main)
     if pack:
-        server._link(folder / "custom_nodes" / "Under Any Name", paths.checkout())
+        own_module.link_pack(folder / "custom_nodes" / "Under Any Name", paths.checkout())
     return folder
 
 
@@ -329,7 +332,7 @@ def test_ctrl_c_during_the_start_leaves_nothing(home: Path, tmp_path: Path, monk
         assert processes(home)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(server, "_wait_until_it_answers", interrupt)
+    monkeypatch.setattr(server, "wait_until_it_answers", interrupt)
     with pytest.raises(KeyboardInterrupt):
         server.ensure(comfyui=own)
     assert not processes(home)
@@ -360,7 +363,7 @@ def test_a_pid_that_another_process_has_now_is_left_alone(home: Path) -> None:
     state = home / "servers" / "default" / "state"
     state.mkdir(parents=True)
     old = server.ServerState(os.getpid(), 12345.0, "http://127.0.0.1:1", str(state.parent), "pack")
-    server._write_state(state.parent, old)
+    process_module.write_state(state.parent, old)
     assert server.status() is None
     assert not server.stop()  # had it taken the pid for its server, this test would not see the next line
     assert not state.exists()
@@ -387,11 +390,11 @@ def test_a_home_that_cannot_be_written_is_a_clear_error(tmp_path: Path, monkeypa
 def test_a_comfyui_of_the_users_own_is_run_in_place(home: Path, tmp_path: Path, comfyui_dir: Path) -> None:
     own = tmp_path / "portable" / "ComfyUI"
     shutil.copytree(comfyui_dir, own, ignore=shutil.ignore_patterns("tests*", "__pycache__", "blueprints"))
-    server._link(own / "custom_nodes" / "Under Any Name", paths.checkout())
+    own_module.link_pack(own / "custom_nodes" / "Under Any Name", paths.checkout())
     (own / "custom_nodes" / "other.py").write_text("raise RuntimeError('this one was not asked for')\n")
     running = server.ensure(comfyui=own.parent)
     assert (running.base, running.output) == (own, own / "output")
-    assert server.pack_present(running.url)
+    assert probe.pack_present(running.url)
     assert "not asked for" not in server.logs(server.own_instance(own), 1000)
     assert server.ensure(comfyui=own).pid == running.pid
     assert command("stop", "--comfyui", str(own)) == 0
@@ -421,11 +424,11 @@ def test_a_comfyui_without_this_pack_is_refused_with_the_command_that_installs_i
 )
 def test_its_own_python_runs_it(tmp_path: Path, place: str) -> None:
     own = make_own(tmp_path / "portable" / "ComfyUI", "")
-    assert server._own_interpreter(own) == Path(sys.executable)
+    assert own_module.own_interpreter(own) == Path(sys.executable)
     python = Path(os.path.normpath(own / place))
     python.parent.mkdir(parents=True)
     python.touch()
-    assert server._own_interpreter(own) == python
+    assert own_module.own_interpreter(own) == python
 
 
 # --- the watchdog ------------------------------------------------------------------------------------------------
@@ -460,10 +463,10 @@ def test_the_pack_link_is_made_kept_and_mended(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
     link = tmp_path / "link"
     for target in ("one", "one", "two"):
-        server._link(link, tmp_path / target)
+        own_module.link_pack(link, tmp_path / target)
         assert link.resolve() == tmp_path / target
     (tmp_path / "two").rmdir()
-    server._link(link, tmp_path / "one")  # it led nowhere
+    own_module.link_pack(link, tmp_path / "one")  # it led nowhere
     assert link.resolve() == tmp_path / "one"
     assert (tmp_path / "one").is_dir()
 

@@ -10,9 +10,8 @@ from PIL import Image
 from tls_host import answering
 
 from distillery.driver.errors import SourceError
-from distillery.driver.sources import load as source
 from distillery.driver.sources.discord import TOKEN
-from distillery.driver.sources.fetch import Network
+from distillery.driver.sources.fetch import MAX_BYTES, FetchPolicy
 from distillery.driver.sources.load import load
 
 URL = "https://cdn.discordapp.com/attachments/1/2/a%20b.png?ex=ffffffff&is=1&hm=ab"
@@ -42,7 +41,7 @@ def test_a_file_is_taken_as_it_is(tmp_path):
     for given in (path, str(path)):
         image = load(given)
         assert (image.data, image.name, image.stem) == (png(), "my picture.v2.png", "my picture.v2")
-        assert (image.width, image.height) == (70, 66)
+        assert (image.width, image.height, image.label) == (70, 66, str(path))
 
 
 @pytest.mark.parametrize(
@@ -72,7 +71,7 @@ def test_missing_files_and_folders(tmp_path):
 def test_a_file_that_is_too_large_is_refused(tmp_path):
     path = tmp_path / "a.png"
     with path.open("wb") as file:
-        file.truncate(source.MAX_BYTES + 1)
+        file.truncate(MAX_BYTES + 1)
     with pytest.raises(SourceError, match="64 MiB"):
         load(path)
 
@@ -114,15 +113,16 @@ def test_nothing_piped_in_is_told(monkeypatch, stdin):
 
 def test_an_attachment_is_fetched_as_it_is(tls_host):
     host = tls_host(answering(png()))
-    image = load(f"<{URL}>", network=host.network())
+    image = load(f"<{URL}>", policy=host.policy())
     assert (image.data, image.name, image.stem) == (png(), "a b.png", "a b")
+    assert image.label == f"<{URL.partition('?')[0]}"
     assert host.requests[0].startswith(b"GET /attachments/1/2/a%20b.png?ex=ffffffff&is=1&hm=ab HTTP/1.1\r\n")
 
 
 def test_a_link_of_the_media_host_is_fetched_from_the_cdn(tls_host):
     host = tls_host(answering(png()))
     media = URL.replace("cdn.discordapp.com", "media.discordapp.net") + "&format=webp&width=10&height=10"
-    assert load(media, network=host.network()).data == png()
+    assert load(media, policy=host.policy()).data == png()
     assert b"\r\nHost: cdn.discordapp.com\r\n" in host.requests[0] and b"webp" not in host.requests[0]
 
 
@@ -141,20 +141,20 @@ def test_a_link_of_the_media_host_is_fetched_from_the_cdn(tls_host):
 def test_answers_without_an_image_are_told(tls_host, act, words):
     host = tls_host(act)
     with pytest.raises(SourceError, match=words):
-        load(URL, network=host.network())
+        load(URL, policy=host.policy())
     assert host.connections == 1
 
 
 def test_a_link_without_its_signature_is_told_so(tls_host):
     with pytest.raises(SourceError, match="lacks the signature"):
-        load(URL.partition("?")[0], network=tls_host(answering(b"", "404 Not Found")).network())
+        load(URL.partition("?")[0], policy=tls_host(answering(b"", "404 Not Found")).policy())
 
 
 def test_an_expired_link_is_renewed_with_the_environments_token_and_fetched(tls_host, monkeypatch):
     monkeypatch.setenv(TOKEN, "the-token")
     fresh = b'{"refreshed_urls": [{"refreshed": "%s"}]}' % URL.encode()
     host = tls_host(answering(fresh), answering(png()))
-    assert load(URL.replace("ffffffff", "65000000"), network=host.network()).data == png()
+    assert load(URL.replace("ffffffff", "65000000"), policy=host.policy()).data == png()
     assert host.asked_for == ["discord.com", "cdn.discordapp.com"]
     assert b"Bot the-token" in host.requests[0] and b"the-token" not in host.requests[1]
 
@@ -185,19 +185,19 @@ def test_an_expired_link_is_renewed_with_the_environments_token_and_fetched(tls_
 )
 def test_every_other_link_is_refused_without_a_look_up(url):
     with pytest.raises(SourceError):
-        load(url, network=Network(resolve=nowhere))
+        load(url, policy=FetchPolicy(resolve=nowhere))
 
 
 def test_messages_never_carry_a_links_signature():
     with pytest.raises(SourceError) as error:
-        load("https://evil.example/attachments/1/2/a.png?ex=1&hm=secret", network=Network(resolve=nowhere))
+        load("https://evil.example/attachments/1/2/a.png?ex=1&hm=secret", policy=FetchPolicy(resolve=nowhere))
     assert "secret" not in str(error.value) and "--allow-host" in str(error.value)
 
 
 def test_a_host_that_the_user_allows_is_fetched_from(tls_host):
     host = tls_host(answering(png()))
     url = "https://images.example.org/some/p%C3%A4th/x%20y.png?a=b%20c&d"
-    image = load(url, allow_hosts=["Images.example.org"], network=host.network())
+    image = load(url, allow_hosts=["Images.example.org"], policy=host.policy())
     assert (image.data, image.stem) == (png(), "x y")
     assert host.requests[0].startswith(b"GET /some/p%C3%A4th/x%20y.png?a=b%20c&d HTTP/1.1\r\n")
     assert host.asked_for == ["images.example.org"]
@@ -208,7 +208,7 @@ def test_a_host_that_the_user_allows_is_fetched_from(tls_host):
 )
 def test_an_allowed_host_allows_no_other(host):
     with pytest.raises(SourceError, match=r"images\.example\.org are"):
-        load(f"https://{host}/a.png", allow_hosts=["images.example.org"], network=Network(resolve=nowhere))
+        load(f"https://{host}/a.png", allow_hosts=["images.example.org"], policy=FetchPolicy(resolve=nowhere))
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "192.168.0.5", "::ffff:192.168.0.5", "fe80::1%lo"])
@@ -216,7 +216,7 @@ def test_an_allowed_host_that_leads_inside_is_refused(address):
     with pytest.raises(SourceError, match="open internet"):
         load(
             "https://images.example.org/a.png", allow_hosts=["images.example.org"],
-            network=Network(resolve=lambda host: [address]),
+            policy=FetchPolicy(resolve=lambda host: [address]),
         )  # fmt: skip
 
 
@@ -230,9 +230,9 @@ def test_an_allowed_host_that_leads_inside_is_refused(address):
 def test_answers_of_an_allowed_host_are_told_by_its_name(tls_host, act, words):
     host = tls_host(act)
     with pytest.raises(SourceError, match=f"images.example.org .*{words}"):
-        load("https://images.example.org/", allow_hosts=["images.example.org"], network=host.network())
+        load("https://images.example.org/", allow_hosts=["images.example.org"], policy=host.policy())
 
 
 def test_what_is_allowed_must_be_a_host_name():
     with pytest.raises(SourceError, match="not the name of a host"):
-        load(URL, allow_hosts=["https://images.example.org/"], network=Network(resolve=nowhere))
+        load(URL, allow_hosts=["https://images.example.org/"], policy=FetchPolicy(resolve=nowhere))

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +22,12 @@ def tensors(path: Path, value: float, metadata: dict[str, str] | None = None) ->
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file({"w": np.full((700, 800), value, np.float32)}, path, metadata=metadata)
     return path
+
+
+def cached(folder: Path) -> set[str]:
+    """The files that the cache on the disk remembers."""
+    with closing(sqlite3.connect(folder / "user" / "hashes.sqlite3")) as database:
+        return {path for (path,) in database.execute("SELECT path FROM hashes")}
 
 
 def whole(path: Path) -> str:
@@ -39,7 +48,7 @@ def index(tmp_path):
         def path_of(name: str) -> Path | None:
             return folder / name if (folder / name).exists() else None
 
-        return HashIndex(HashCache(tmp_path / "user" / "hashes.json"), path_of, **options)
+        return HashIndex(HashCache(tmp_path / "user" / "hashes.sqlite3"), path_of, **options)
 
     tensors(folder / "a.safetensors", 1)
     tensors(folder / "sub" / "b.safetensors", 2)
@@ -146,14 +155,24 @@ def test_progress_counts_all_bytes_and_a_stop_keeps_what_is_known(index):
 
 @pytest.mark.parametrize(
     "damage",
-    ["", "{", "[]", '{"version": 1, "files": {"a": 1}}', '{"version": 9, "files": {}}', "[" * 100_000, "\udcff"],
+    [
+        "",
+        "{",
+        "[]",
+        '{"version": 1, "files": {"a": 1}}',
+        '{"version": 9, "files": {}}',
+        "SQLite format 3\0" * 1000,
+        "[" * 100_000,
+        "\udcff",
+    ],
 )
 def test_a_damaged_cache_costs_time_and_nothing_else(index, tmp_path, damage):
     make, folder, names = index
     (tmp_path / "user").mkdir()
-    (tmp_path / "user" / "hashes.json").write_bytes(damage.encode("utf-8", "surrogateescape"))
+    (tmp_path / "user" / "hashes.sqlite3").write_bytes(damage.encode("utf-8", "surrogateescape"))
     assert make().find(whole(folder / "c.ckpt"), names) == ["c.ckpt"]
-    assert json.loads((tmp_path / "user" / "hashes.json").read_text())["version"] == 1
+    assert str(folder / "c.ckpt") in cached(tmp_path)
+    assert [p.name for p in (tmp_path / "user").iterdir()] == ["hashes.sqlite3"]
 
 
 def test_a_cache_that_cannot_be_written_is_no_error(index, tmp_path):
@@ -171,5 +190,57 @@ def test_two_writers_keep_each_others_entries_and_the_cache_is_bounded(index, tm
     assert make().known("a.safetensors", "0" * 10) is False and make().known("c.ckpt", "0" * 10) is False
     monkeypatch.setattr(file_hashes, "MAX_ENTRIES", 1)
     make().find("0" * 10, names)
-    assert len(json.loads((tmp_path / "user" / "hashes.json").read_text())["files"]) == 1
-    assert sorted(p.name for p in (tmp_path / "user").iterdir()) == ["hashes.json"]  # no part is left
+    assert len(cached(tmp_path)) == 1
+    assert sorted(p.name for p in (tmp_path / "user").iterdir()) == ["hashes.sqlite3"]  # no journal is left
+
+
+def test_a_database_that_was_cut_off_is_replaced(index, tmp_path):
+    make, folder, names = index
+    make().find("0" * 10, names)
+    file = tmp_path / "user" / "hashes.sqlite3"
+    file.write_bytes(file.read_bytes()[:5000])
+    assert make().find(whole(folder / "c.ckpt"), names) == ["c.ckpt"]
+    make().find("0" * 10, names)
+    assert len(cached(tmp_path)) == 3
+
+
+def test_the_file_that_was_not_used_for_the_longest_time_is_forgotten(index, tmp_path, monkeypatch):
+    make, folder, names = index
+    for name in ("a.safetensors", "c.ckpt"):
+        make().find(whole(folder / name)[:10], names, like=name)
+    monkeypatch.setattr(file_hashes, "MAX_ENTRIES", 2)
+    used = make()
+    assert used.known("a.safetensors", "0" * 10) is False
+    used.find(whole(folder / "sub" / "b.safetensors")[:10], ["a.safetensors", "sub/b.safetensors"], like="b")
+    assert {Path(path).name for path in cached(tmp_path)} == {"a.safetensors", "b.safetensors"}
+
+
+def test_names_that_are_not_utf_8_are_remembered(index, tmp_path):
+    make, folder, _ = index
+    name = os.fsdecode(b"\xff.ckpt")
+    try:
+        (folder / name).write_bytes(b"weights")
+    except (OSError, ValueError):
+        pytest.skip("this file system has no such names")
+    assert make().find(whole(folder / name), [name]) == [name]
+    assert make().known(name, whole(folder / name)) is True
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from distillery.nodes.model_files.file_hashes import HashCache, _stamp
+for i in range(25):
+    path = Path(sys.argv[2]) / f"{sys.argv[3]}-{i}.ckpt"
+    path.write_bytes(b"x")
+    HashCache(Path(sys.argv[1])).put(path, {"sha256": "ab" * 32}, _stamp(path))
+"""
+
+
+@pytest.mark.slow
+def test_processes_that_write_at_once_lose_nothing(tmp_path):
+    (tmp_path / "user").mkdir()
+    command = [sys.executable, "-c", WRITER, str(tmp_path / "user" / "hashes.sqlite3"), str(tmp_path)]
+    processes = [subprocess.Popen([*command, str(number)]) for number in range(3)]
+    assert [process.wait(60) for process in processes] == [0, 0, 0]
+    assert len(cached(tmp_path)) == 75

@@ -20,7 +20,7 @@ from distillery.tools.mini import measures
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
 CAT = Path(__file__).resolve().parents[2] / "examples" / "cat.png"
-COPY_STAGE = "VAE Decode (copy, to keep detail)"
+COPY_STAGE = "VAE Decode (copy)"
 
 
 def with_its_data(image: Image.Image, path: Path) -> Path:

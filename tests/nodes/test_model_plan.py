@@ -11,7 +11,7 @@ import pytest
 from distillery.nodes.generation import Generation, Lora
 from distillery.nodes.model_files.aliases import Aliases, parse_aliases
 from distillery.nodes.model_files.file_hashes import HashCache, HashIndex
-from distillery.nodes.model_files.plan import BUILT_IN, NO_FALLBACK, Files, Installed, ModelError, plan_models
+from distillery.nodes.model_files.plan import BUILT_IN_FALLBACK, NO_FALLBACK, Files, Installed, ModelError, plan_models
 from distillery.nodes.parameters import MINI_NAME
 
 GENERATION = Generation(
@@ -48,7 +48,7 @@ def test_an_exact_name_wins():
 
 
 def test_the_built_in_model_stands_in_where_no_other_is_installed_and_the_result_says_so():
-    plan = plan_models(GENERATION, NOTHING, BUILT_IN, "error")
+    plan = plan_models(GENERATION, NOTHING, BUILT_IN_FALLBACK, "error")
     assert plan.checkpoint == MINI_NAME
     assert plan.vae is None and plan.loras == () and plan.clip_skip is None
     text = "\n".join(plan.generation.warnings)
@@ -58,7 +58,7 @@ def test_the_built_in_model_stands_in_where_no_other_is_installed_and_the_result
 def test_the_built_in_model_does_not_replace_a_real_one_silently():
     installed = replace(INSTALLED, checkpoints=Files(["dreamshaper.safetensors", MINI_NAME]))
     with pytest.raises(ModelError) as error:
-        plan_models(GENERATION, installed, BUILT_IN, "error")
+        plan_models(GENERATION, installed, BUILT_IN_FALLBACK, "error")
     assert all(word in str(error.value) for word in ("Cosmopolitan", "dreamshaper", "--model"))
 
 
@@ -140,7 +140,7 @@ def hashed(folder: Path, contents: dict[str, bytes]) -> Files:
     for name, data in contents.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(data)
-    index = HashIndex(HashCache(folder.parent / "cache.json"), lambda name: folder / name)
+    index = HashIndex(HashCache(folder.parent / "cache.sqlite3"), lambda name: folder / name)
     return Files(sorted(contents), index.find, index.known)
 
 

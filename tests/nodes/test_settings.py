@@ -14,7 +14,7 @@ from distillery.nodes.errors import DistilleryError
 from distillery.nodes.generation import Generation, HiRes, Lora, from_dict, to_dict
 from distillery.nodes.parameters import NEGATIVE_SUFFIX
 from distillery.nodes.record import record_for
-from distillery.nodes.settings import NoPromptError, negative_prompt, settings_for, with_power
+from distillery.nodes.settings import NoPromptError, negative_prompt, resolve, settings_for, with_power
 
 RECALLED = Generation(
     origin="distillery",
@@ -102,6 +102,50 @@ def test_defaults_that_step_in_are_named():
     assert s.generation.fields["seed"] == "default"
 
 
+@pytest.mark.parametrize(
+    ("given_value", "recalled", "expected"),
+    [
+        (0, 5, (0, "command")),
+        ("", None, ("", "command")),
+        (None, 0, (0, "image")),
+        (None, None, (7, "default")),
+    ],
+)
+def test_command_goes_before_image_before_default(given_value, recalled, expected):
+    assert resolve(given_value, recalled, 7) == expected
+
+
+def test_every_value_names_where_it_comes_from():
+    places = {name: f"the image's {name}" for name in ("positive", "negative", "seed", "cfg", "sampler", "scheduler")}
+    recalled = replace(
+        RECALLED, fields={**places, "hires.steps": "the image's steps", "checkpoint": "the image's model"}
+    )
+    used = settings_for(recalled, parse_command("")).generation
+    assert used.fields == {
+        **recalled.fields,
+        "hires.denoise": "default",
+        "sharpen": "default",
+        "hires.scale": "this upscale",
+    }
+    nothing = settings_for(Generation(origin="x"), parse_command("--prompt cat --model m --power 0.1")).generation
+    assert nothing.fields == {
+        "positive": "command",
+        "negative": "default",
+        "seed": "default",
+        "cfg": "default",
+        "sampler": "default",
+        "scheduler": "default",
+        "checkpoint": "command",
+        "hires.denoise": "command",
+        "hires.steps": "default",
+        "sharpen": "default",
+        "hires.scale": "this upscale",
+    }
+    assert settings_for(recalled, parse_command("--neg fog")).generation.fields["negative"] == "command"
+    unknown = settings_for(recalled, parse_command(""), ["uni_pc"], ["normal"]).generation
+    assert (unknown.fields["sampler"], unknown.fields["scheduler"]) == ("default", "the image's scheduler")
+
+
 def test_sdxl_has_defaults_of_its_own():
     s = settings_for(Generation(origin="x", positive="cat", family="sdxl"), parse_command(""))
     assert (s.sampler, s.scheduler) == ("euler_ancestral", "karras")
@@ -169,8 +213,27 @@ def test_another_power_changes_nothing_else_and_warns_by_itself():
     assert any(w.startswith("--power 0.9") for w in with_power(other, 0.9).generation.warnings)
 
 
+def test_a_warning_that_only_begins_like_the_advice_on_power_stays():
+    other = with_power(settings_for(RECALLED.warn("--power of the people"), parse_command("--power 0.7")), 0.2)
+    assert other.generation.warnings == ("--power of the people",)
+
+
 def test_another_power_needs_a_prompt_too():
     without = settings_for(Generation(), parse_command("--power 0"))
     assert with_power(without, 0.0).denoise == 0
     with pytest.raises(NoPromptError):
         with_power(without, 0.3)
+
+
+def test_a_prompt_of_any_length_is_cut_with_a_warning():
+    long = "cat, " * 10_000
+    s = settings_for(replace(RECALLED, positive=long, negative="n" * 6000), parse_command("--power 0.2"))
+    assert s.positive == long[:6000] == s.generation.positive and len(s.negative) == 6000
+    assert [w for w in s.generation.warnings if "characters" in w] == [
+        "the positive prompt has 50,000 characters: the first 6,000 are used"
+    ]
+    assert not [
+        w
+        for w in settings_for(replace(RECALLED, positive=long), parse_command("--power 0")).generation.warnings
+        if "characters" in w
+    ]

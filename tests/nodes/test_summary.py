@@ -6,7 +6,7 @@ import json
 
 from distillery.nodes import summary
 from distillery.nodes.generation import Generation, HiRes, Lora
-from distillery.nodes.summary import INSTALLED, MISSING, Row, of_image, of_models, of_result
+from distillery.nodes.summary import INSTALLED, MISSING, Row, summarize_image, summarize_models, summarize_result
 
 GENERATION = Generation(
     origin="a1111", positive="a <b>cat</b>", negative="", seed=2**64 - 1, cfg=7.0, steps=20, sampler="euler",
@@ -22,7 +22,7 @@ def test_an_image_shows_what_it_says_and_which_models_are_there():
         asked.append((folder, name))
         return MISSING if name == "c" else INSTALLED
 
-    shown = of_image(GENERATION, find)
+    shown = summarize_image(GENERATION, find)
     assert shown.heading == "Recalled from its a1111 data"
     assert asked == [("checkpoints", "x.safetensors"), ("loras", "b"), ("loras", "c")]
     assert shown.rows == (
@@ -37,27 +37,27 @@ def test_an_image_shows_what_it_says_and_which_models_are_there():
 
 
 def test_an_image_without_data_says_what_to_do():
-    shown = of_image(Generation(warnings=("why",)), lambda *_: INSTALLED)
+    shown = summarize_image(Generation(warnings=("why",)), lambda *_: INSTALLED)
     assert shown.rows == () and shown.warnings == (summary.ADVICE, "why")
 
 
 def test_a_result_shows_its_power_and_the_steps_of_its_own_pass():
-    rows = {row.name: row.value for row in of_result(GENERATION).rows}
+    rows = {row.name: row.value for row in summarize_result(GENERATION).rows}
     assert (rows["Power"], rows["Sharpen"], rows["Upscaler"]) == ("0.3", "0.3", "u.pth")
     assert "15 steps" in rows["Sampling"]
 
 
 def test_a_result_without_a_hires_pass_names_no_model():
-    shown = of_result(Generation(checkpoint="x", positive="y", hires=HiRes(denoise=0.0), sharpen=0.0))
+    shown = summarize_result(Generation(checkpoint="x", positive="y", hires=HiRes(denoise=0.0), sharpen=0.0))
     assert [row.name for row in shown.rows] == ["Power", "Sharpen"]
 
 
 def test_the_loaded_models_stand_alone():
-    assert [row.name for row in of_models(GENERATION).rows] == ["Checkpoint", "LoRA", "LoRA"]
+    assert [row.name for row in summarize_models(GENERATION).rows] == ["Checkpoint", "LoRA", "LoRA"]
 
 
 def test_the_editor_gets_json():
-    data = json.loads(of_image(GENERATION, lambda *_: INSTALLED).as_json())
+    data = json.loads(summarize_image(GENERATION, lambda *_: INSTALLED).as_json())
     assert data["rows"][0] == {"name": "Prompt", "value": "a <b>cat</b>", "note": "", "missing": False}
     assert set(data) == {"heading", "rows", "warnings"}
-    of_image(Generation(origin="a1111", positive="half \ud83d"), lambda *_: INSTALLED).as_json().encode("utf-8")
+    summarize_image(Generation(origin="a1111", positive="half \ud83d"), lambda *_: INSTALLED).as_json().encode("utf-8")

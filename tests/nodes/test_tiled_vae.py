@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from distillery.nodes.tiling.vae import OVERLAP, TILE, WHOLE, TiledVAE
+from distillery.nodes.tiling.vae import OVERLAP, UNTILED_MAX_SIDE, VAE_TILE, TiledVAE
 
 
 class PerCell(torch.nn.Module):
@@ -120,7 +120,7 @@ def test_the_work_of_a_usual_canvas(per_cell):
     TiledVAE(per_cell).decode(latent(1, 256, 256))
     calls = per_cell.first_stage_model.calls
     assert calls == [(1, 3, 768, 768)] * 9 + [(1, 4, 96, 96)] * 9
-    assert (WHOLE, TILE, OVERLAP) == (1536, 768, 128)
+    assert (UNTILED_MAX_SIDE, VAE_TILE, OVERLAP) == (1536, 768, 128)
 
 
 def test_all_else_is_the_vaes_own(vae):

@@ -8,9 +8,9 @@ import torch
 from distillery.nodes.imaging.precision import fast_dtype
 from distillery.nodes.imaging.resample import resize
 from distillery.nodes.imaging.upscale import (
-    LEAST_TILE,
     MAX_BATCH,
-    TILE,
+    MIN_TILE,
+    NETWORK_TILE,
     network_memory,
     tiles_for,
     upscale_2x,
@@ -97,16 +97,16 @@ def test_tiles_run_together_give_the_same(batch):
 
 def test_tiles_fit_the_free_memory():
     plenty = 1e12
-    assert tiles_for(plenty, 4, cpu=True) == (TILE, 1)
-    assert tiles_for(plenty, 4, cpu=True, rows=32) == (TILE, 1)
-    assert tiles_for(plenty, 4, cpu=False) == (TILE, MAX_BATCH)
-    assert tiles_for(network_memory(TILE, 4) * 1.5, 4, cpu=False) == (TILE, 1)
-    assert tiles_for(network_memory(TILE, 4) * 1.2, 4, cpu=False)[0] < TILE
-    assert network_memory(TILE, 4, 32) < network_memory(TILE, 4) / 4
-    assert tiles_for(0, 4, cpu=False) == (LEAST_TILE, 1)
+    assert tiles_for(plenty, 4, cpu=True) == (NETWORK_TILE, 1)
+    assert tiles_for(plenty, 4, cpu=True, rows=32) == (NETWORK_TILE, 1)
+    assert tiles_for(plenty, 4, cpu=False) == (NETWORK_TILE, MAX_BATCH)
+    assert tiles_for(network_memory(NETWORK_TILE, 4) * 1.5, 4, cpu=False) == (NETWORK_TILE, 1)
+    assert tiles_for(network_memory(NETWORK_TILE, 4) * 1.2, 4, cpu=False)[0] < NETWORK_TILE
+    assert network_memory(NETWORK_TILE, 4, 32) < network_memory(NETWORK_TILE, 4) / 4
+    assert tiles_for(0, 4, cpu=False) == (MIN_TILE, 1)
     for free in range(10**7, 10**10, 10**8):
         tile, batch = tiles_for(free, 4, cpu=False)
-        assert tile == LEAST_TILE or batch * network_memory(tile, 4) <= 0.75 * free
+        assert tile == MIN_TILE or batch * network_memory(tile, 4) <= 0.75 * free
 
 
 def test_progress_counts_every_tile_and_can_stop_the_work():

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from distillery.nodes.imaging.upscale import LEAST_TILE, upscale_2x
+from distillery.nodes.imaging.upscale import MIN_TILE, upscale_2x
 
 
 class Model:
@@ -54,7 +54,7 @@ def test_it_gives_up_at_the_smallest_tile_with_comfyuis_own_error(comfy):
     model = Model(comfy, largest=0)
     with pytest.raises(management.OOM_EXCEPTION):
         run(model, torch.rand(1, 300, 300, 3))
-    assert model.sides[-1] <= LEAST_TILE * 9 / 8
+    assert model.sides[-1] <= MIN_TILE * 9 / 8
 
 
 def test_other_errors_are_not_tried_again(comfy):

@@ -202,7 +202,7 @@ def test_accepted_names_every_container_that_is_read() -> None:
 
 
 def test_avif_that_this_pillow_cannot_read_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    def unknown(*_: object) -> None:
+    def unknown(*_: object, **__: object) -> None:
         raise containers_module.UnidentifiedImageError
 
     monkeypatch.setattr(containers_module.Image, "open", unknown)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from distillery.driver.sources.fetch import Network
+from distillery.driver.sources.fetch import FetchPolicy
 
 HOSTS = ("cdn.discordapp.com", "discord.com", "images.example.org", "evil.example")
 
@@ -76,9 +76,9 @@ class TlsHost:
 
         threading.Thread(target=run, daemon=True).start()
 
-    def network(self, deadline: float = 20, addresses: Sequence[str] | None = None) -> Network:
-        """The network in which every name leads here."""
-        return Network(
+    def policy(self, deadline: float = 20, addresses: Sequence[str] | None = None) -> FetchPolicy:
+        """The policy under which every name leads here."""
+        return FetchPolicy(
             resolve=lambda host: [self._address] if addresses is None else addresses,
             permitted=lambda address: address == self._address, port=self._listener.getsockname()[1],
             context=self._trust, deadline=deadline,

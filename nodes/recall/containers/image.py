@@ -15,6 +15,8 @@ from typing import BinaryIO
 
 from PIL import Image, UnidentifiedImageError
 
+from ...image_formats import ACCEPTED, HEAD, WEB_PAGE, XML, image_format, open_image, other_format
+from ...texts import reason_of
 from ..errors import RecallError
 from .exif import MAX_BYTES, add_texts, decode_plain, exif_texts
 from .png import MAX_CHUNKS, read_png_texts
@@ -22,7 +24,6 @@ from .png import MAX_CHUNKS, read_png_texts
 Source = str | os.PathLike[str] | bytes | BinaryIO
 """A path, the bytes of a file, or a file opened in binary mode (read from its start)."""
 
-ACCEPTED = "Give a PNG, JPEG, WebP or AVIF file."
 STRIPPED = (
     "this {} file carries no generation data. Copies lose them: Discord's media.discordapp.net and its previews, "
     "social sites and most converters strip them. Use the file that the program saved"
@@ -31,7 +32,7 @@ STRIPPED = (
 
 @dataclass(frozen=True)
 class Contents:
-    """What an image file holds beside its pixels."""
+    """The metadata of an image file."""
 
     texts: dict[str, str]
     """Text by keyword."""
@@ -53,7 +54,7 @@ def read_contents(source: Source) -> Contents:
     try:
         if not isinstance(opened, str | os.PathLike) and opened.seekable():
             opened.seek(0)
-        with Image.open(opened) as image:
+        with open_image(opened) as image:
             texts, warnings = READERS.get(image.format or "", _no_texts)(image)
             return Contents(texts, image.size, image.format or "", warnings)
     except FileNotFoundError:
@@ -69,8 +70,7 @@ def read_contents(source: Source) -> Contents:
             f"{name} has too many pixels: at most {2 * (Image.MAX_IMAGE_PIXELS or 0)} are read."
         ) from None
     except Exception as error:  # Pillow's decoders raise whatever a broken file leads them to
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise RecallError(f"{name} cannot be read as an image ({reason}). Is the file complete?") from None
+        raise RecallError(f"{name} cannot be read as an image ({reason_of(error)}). Is the file complete?") from None
 
 
 Texts = tuple[dict[str, str], tuple[str, ...]]
@@ -141,19 +141,19 @@ def _what_it_is(source: Source) -> str:
     """Say what a file that is no image is, where its first bytes show it."""
     try:
         if isinstance(source, bytes):
-            head = source[:512]
+            head = source[:HEAD]
         elif isinstance(source, str | os.PathLike):
             with Path(os.fsdecode(source)).open("rb") as file:
-                head = file.read(512)
+                head = file.read(HEAD)
         else:
             source.seek(0)
-            head = source.read(512)
+            head = source.read(HEAD)
     except (OSError, ValueError):
         head = b"?"
     if not head:
         return f"is empty. {ACCEPTED}"
-    if head.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith((b"<!doctype", b"<html", b"<head", b"<?xml")):
+    if other_format(head) in (WEB_PAGE, XML):
         return f"is a web page, not an image: its link may have expired. Download the image itself. {ACCEPTED}"
-    if head[4:12] in (b"ftypavif", b"ftypavis"):
+    if image_format(head) == "AVIF":
         return "is an AVIF file, which this Python's Pillow cannot read: install Pillow 11.3 or newer."
     return f"is not an image that can be read. {ACCEPTED}"

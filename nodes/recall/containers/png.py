@@ -18,7 +18,7 @@ MAX_TOTAL_BYTES = 64 * 2**20
 
 
 class PngTexts(NamedTuple):
-    """What a PNG file holds beside its pixels."""
+    """The metadata of a PNG file."""
 
     texts: dict[str, str]
     """By keyword; the last of one keyword."""

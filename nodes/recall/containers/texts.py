@@ -1,4 +1,4 @@
-"""The texts of an image file, and the JSON in them, as far as a stranger's file can be trusted."""
+"""The texts of an image file, and the JSON in them, as far as untrusted input can be believed."""
 
 from __future__ import annotations
 
@@ -54,12 +54,12 @@ class TextChunks(Mapping[str, str]):
         return value if isinstance(value, dict) else None
 
     def looks_like_json(self, key: str) -> bool:
-        """Whether a text begins as a JSON object does: for keywords that several formats share."""
+        """Return True if a text begins as a JSON object does: for keywords that several formats share."""
         return is_json_object(self._texts.get(key, ""))
 
 
 def is_json_object(text: str) -> bool:
-    """Whether a text begins as a JSON object does; a prompt such as ``{red|blue} car`` does not."""
+    """Return True if a text begins as a JSON object does; a prompt such as ``{red|blue} car`` does not."""
     return _OBJECT.match(text) is not None
 
 

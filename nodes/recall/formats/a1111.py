@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from ...generation import Generation
 from ...values import to_number
-from ..builder import Draft, shown
+from ..builder import GenerationBuilder, shown
 from ..containers.texts import TextChunks, decode_json
 from .a1111_samplers import sampling
 from .prompt_syntax import a1111_differences, lift_networks, name_embeddings
@@ -48,12 +48,12 @@ class Parts(NamedTuple):
 
 
 def read(chunks: TextChunks) -> Generation | None:
-    """What the text says; all its settings are carried along."""
+    """Read the generation of the text; all its settings are carried along."""
     draft = read_draft(chunks)
     return None if draft is None else draft.build(ORIGIN)
 
 
-def read_draft(chunks: TextChunks) -> Draft | None:
+def read_draft(chunks: TextChunks) -> GenerationBuilder | None:
     """:func:`read`, for formats that add to it. ``None``: it is another text."""
     text = chunks.get(KEY)
     if text is None or chunks.looks_like_json(KEY):
@@ -110,8 +110,8 @@ def _settings(line: str) -> Iterator[tuple[str, Any]]:
         yield key, value
 
 
-def _draft(parts: Parts) -> Draft:
-    draft = Draft()
+def _draft(parts: Parts) -> GenerationBuilder:
+    draft = GenerationBuilder()
     settings = parts.settings
     texts = {key: value for key, value in settings.items() if isinstance(value, str)}
 
@@ -128,7 +128,7 @@ def _draft(parts: Parts) -> Draft:
     take("guidance", "Distilled CFG Scale")
     if texts.get("Clip skip") == "1":
         # What each text encoder does anyway. As a setting it would change those that skip a layer of themselves.
-        draft.note("clip_skip", f"{place('Clip skip')}: 1, none")
+        draft.set_known_none("clip_skip", f"{place('Clip skip')}: 1, none")
     take("clip_skip", "Clip skip")
     _models(draft, texts, hashes)
     _resources(draft, settings.get("Civitai resources"))
@@ -151,7 +151,7 @@ def _draft(parts: Parts) -> Draft:
     return draft
 
 
-def _prompts(draft: Draft, parts: Parts, hashes: Mapping[str, Mapping[str, Any]]) -> None:
+def _prompts(draft: GenerationBuilder, parts: Parts, hashes: Mapping[str, Mapping[str, Any]]) -> None:
     lifted = lift_networks(parts.positive)
     draft.warn(*lifted.warnings)
     prompts = {"positive": lifted.text, "negative": parts.negative}
@@ -200,7 +200,7 @@ def _pairs(value: Any) -> dict[str, str]:
     return {name.strip(): text.strip() for name, _, text in pairs if name.strip()}
 
 
-def _models(draft: Draft, texts: Mapping[str, str], hashes: Mapping[str, Mapping[str, Any]]) -> None:
+def _models(draft: GenerationBuilder, texts: Mapping[str, str], hashes: Mapping[str, Mapping[str, Any]]) -> None:
     draft.set("checkpoint", texts.get("Model") or None, place("Model"))
     for name, key, kind in (("checkpoint_hash", "Model hash", "model"), ("vae_hash", "VAE hash", "vae")):
         if texts.get(key):
@@ -210,7 +210,7 @@ def _models(draft: Draft, texts: Mapping[str, str], hashes: Mapping[str, Mapping
     if vae and vae.lower() not in ("none", "automatic") and not vae.startswith("Default"):
         draft.set("vae", vae, place("VAE"))
     elif vae:
-        draft.note("vae", f"{place('VAE')}: the checkpoint's own")
+        draft.set_known_none("vae", f"{place('VAE')}: the checkpoint's own")
     modules = [value for key, value in texts.items() if _MODULE.fullmatch(key)]
     # Forge lists the VAE among the text encoders.
     vaes = [module for module in modules if _VAE_NAME.search(module.lower())]
@@ -220,8 +220,8 @@ def _models(draft: Draft, texts: Mapping[str, str], hashes: Mapping[str, Mapping
         draft.warn(f"the image was made with text encoders of their own: {', '.join(map(shown, encoders[:6]))}")
 
 
-def _resources(draft: Draft, resources: Any) -> None:
-    """What Civitai names, where the text names nothing itself. Its names are those of pages, not of files."""
+def _resources(draft: GenerationBuilder, resources: Any) -> None:
+    """Read the models that Civitai names, where the text names none itself. Its names are those of pages, not of files."""
     entries = [entry for entry in resources if isinstance(entry, Mapping)] if isinstance(resources, list) else []
     by_page = []
     loras = []
@@ -242,7 +242,7 @@ def _resources(draft: Draft, resources: Any) -> None:
         draft.warn(f"{names}: named by Civitai's pages, not by files. Give files these names to have them found")
 
 
-def _size(draft: Draft, texts: Mapping[str, str]) -> None:
+def _size(draft: GenerationBuilder, texts: Mapping[str, str]) -> None:
     final, first = _sides(texts.get("Size")), _sides(texts.get("First pass size"))
     size, key = final, "Size"
     if first and final and min(first) > 0:
@@ -256,7 +256,7 @@ def _size(draft: Draft, texts: Mapping[str, str]) -> None:
         draft.warn(f"{place('Size')} is not usable: {shown(texts['Size'])}")
 
 
-def _hires(draft: Draft, texts: Mapping[str, str]) -> None:
+def _hires(draft: GenerationBuilder, texts: Mapping[str, str]) -> None:
     """The HiRes pass; without one "Denoising strength" is of the first pass, from an image."""
     tiled = any(key.startswith("Ultimate SD upscale") for key in texts)
     if not tiled and not any(key.startswith("Hires ") for key in texts) and "First pass size" not in texts:
@@ -301,8 +301,8 @@ def version_of(text: str) -> tuple[int, int] | None:
     return (int(found[-1][0]), int(found[-1][1])) if found else None
 
 
-def _warn(draft: Draft, texts: Mapping[str, str], version: tuple[int, int] | None) -> None:
-    """What the HiRes pass does not use, or does otherwise."""
+def _warn(draft: GenerationBuilder, texts: Mapping[str, str], version: tuple[int, int] | None) -> None:
+    """Warn of settings that the HiRes pass does not use, or uses otherwise."""
     for what, keys in _NOT_USED.items():
         named = next((key for key in texts if key.startswith(keys)), None)
         if named is not None and texts[named].lower() not in ("false", "none", ""):
@@ -327,7 +327,7 @@ def _gpu_noise(texts: Mapping[str, str], version: tuple[int, int] | None) -> boo
 
 
 def place(key: str) -> str:
-    """Where a value comes from, for ``fields``."""
+    """The provenance of a value, for ``fields``."""
     return f"{KEY}: {key}"
 
 

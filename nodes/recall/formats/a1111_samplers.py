@@ -39,7 +39,7 @@ _SAMPLERS = {
     "heunpp2": ("heunpp2", "normal"),
 }
 _STAND_INS = {"plms": ("euler", "normal"), "restart": ("dpmpp_2m", "karras")}
-"""What ComfyUI lacks, and what comes nearest."""
+"""Samplers that ComfyUI lacks, and the nearest ones."""
 
 _SCHEDULES = {
     "karras": "karras",
@@ -65,7 +65,7 @@ _COMFYUI = re.compile(
     r"(?:euler|heun|exp_heun|dpm_|dpmpp_|lms|ddpm|ddim|lcm|ipndm|deis|uni_pc|res_|gradient_|er_sde|sa_solver|seeds_)"
     r"[a-z0-9_]*"
 )
-"""What ComfyUI's own names look like, which its image savers write as they are."""
+"""The form of ComfyUI's own names, which its image savers write as they are."""
 
 AUTOMATIC_SINCE = (1, 9)
 """The version of A1111 from which on a sampler without a schedule means the sampler's own."""

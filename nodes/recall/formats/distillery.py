@@ -12,9 +12,9 @@ from typing import Any
 
 from ...generation import Generation
 from ...values import to_number
-from ..builder import Draft, shown
+from ..builder import GenerationBuilder, shown
 from ..containers.texts import TextChunks
-from .cutoff import FILLER, NOT_APPLIED, used_regions
+from ..cutoff import FILLER, NOT_APPLIED, used_regions
 
 ORIGIN = "distillery"
 
@@ -56,7 +56,7 @@ _CUTOFF = re.compile(r"CUTOFF_(?:REGION|TARGET|WEIGHT)_\d+", re.ASCII)
 
 
 def read(chunks: TextChunks) -> Generation | None:
-    """What ``template_inputs`` says; the rest of the record is carried along."""
+    """Read ``template_inputs``; the rest of the record is carried along."""
     data = chunks.json_object("prompt")
     if data is None or "comfy_api" in data or not isinstance(data.get("template_inputs"), Mapping):
         return None
@@ -64,14 +64,14 @@ def read(chunks: TextChunks) -> Generation | None:
     switches = _mapping(data.get("payload_keymaker"))
     preset = _mapping(data.get("preset_dict"))
 
-    draft = Draft()
+    draft = GenerationBuilder()
     for name, key in _FIELDS.items():
         draft.set(name, inputs.get(key), f"template_inputs.{key}")
     draft.set("family", data.get("sd_version"), "sd_version")
     for name, key in _FROM_PRESET.items():
         draft.set(name, preset.get(key), f"preset_dict.{key}")
     if inputs.get("VAE_MODEL_FILENAME") is None:
-        draft.note("vae", "template_inputs without VAE_MODEL_FILENAME: the checkpoint's own")
+        draft.set_known_none("vae", "template_inputs without VAE_MODEL_FILENAME: the checkpoint's own")
     draft.set_loras(_loras(inputs, switches, draft), "template_inputs without LoRAs")
 
     for switch, (key, what) in _NOT_USED.items():
@@ -86,7 +86,9 @@ def read(chunks: TextChunks) -> Generation | None:
     return draft.build(ORIGIN)
 
 
-def _loras(inputs: Mapping[str, Any], switches: Mapping[str, Any], draft: Draft) -> list[tuple[Any, Any, Any, str]]:
+def _loras(
+    inputs: Mapping[str, Any], switches: Mapping[str, Any], draft: GenerationBuilder
+) -> list[tuple[Any, Any, Any, str]]:
     numbers = sorted(int(match.group(1)) for key in inputs if (match := _LORA.fullmatch(key)))
     entries = []
     for n in dict.fromkeys(numbers):
@@ -107,7 +109,7 @@ def _loras(inputs: Mapping[str, Any], switches: Mapping[str, Any], draft: Draft)
 
 
 def _carried(data: Mapping[str, Any], inputs: Mapping[str, Any], switches: Mapping[str, Any]) -> dict[str, Any]:
-    """What Distillery's own /checkmetadata prints: request type, command, then the template inputs."""
+    """Collect what Distillery's own /checkmetadata prints: request type, command, then the template inputs."""
     carried = {
         key: data[key]
         for key in (

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...generation import Generation
-from ..builder import Draft
+from ..builder import GenerationBuilder
 from ..containers.texts import TextChunks
 from ..graph.graph import Graph
+from ..graph.load import read_graph
 from ..walk.walk import walk
 
 ORIGIN = "distillery-old"
@@ -37,11 +38,11 @@ def read(chunks: TextChunks) -> Generation | None:
     inputs = data.get("template_inputs")
     inputs = inputs if isinstance(inputs, Mapping) else {}
     try:
-        graph = Graph.from_api(data["comfy_api"])
+        graph = read_graph(data["comfy_api"])
     except ValueError as error:
         graph = None
         chunks.problems.append(str(error))
-    draft = walk(graph, "comfy_api") if graph else Draft()
+    draft = walk(graph, "comfy_api") if graph else GenerationBuilder()
 
     for name, key in _GAPS.items():
         draft.set(name, inputs.get(key), f"template_inputs.{key}")
@@ -71,7 +72,7 @@ def _loras(inputs: Mapping[str, Any]) -> list[tuple[Any, Any, Any, str]]:
 
 
 def _labels(graph: Graph) -> dict[str, str]:
-    """What Distillery wrote into the image with its AddMetaData nodes."""
+    """Read what Distillery's AddMetaData nodes wrote into the image."""
     found = {}
     for node in graph.nodes.values():
         label, text = graph.value(node, "label"), graph.value(node, "text_value")

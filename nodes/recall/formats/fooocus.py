@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...generation import Generation
-from ..builder import Draft, shown
+from ..builder import GenerationBuilder, shown
 from ..containers.texts import TextChunks
 from . import a1111
 
@@ -39,13 +39,13 @@ _FAMILY = "Fooocus runs SDXL only"
 
 
 def read(chunks: TextChunks) -> Generation | None:
-    """What the record says, in either of its schemes."""
+    """Read the record, in either of its schemes."""
     if not chunks.looks_like_json(KEY):
         return _read_a1111(chunks)
     data = chunks.json_object(KEY)
     if data is None or not _is_fooocus(chunks, data):
         return None
-    draft = Draft()
+    draft = GenerationBuilder()
     for name, keys in _FIELDS.items():
         for key in keys:
             draft.set(name, data.get(key), place(key))
@@ -60,7 +60,7 @@ def read(chunks: TextChunks) -> Generation | None:
     if isinstance(vae, str) and not vae.startswith("Default") and vae not in ("", "None"):
         draft.set("vae", vae, place("vae"))
     else:
-        draft.note("vae", f"{place('vae')}: the checkpoint's own")
+        draft.set_known_none("vae", f"{place('vae')}: the checkpoint's own")
     _loras(draft, data)
     draft.set("family", "sdxl", _FAMILY)
     refiner = data.get("refiner_model", data.get("Refiner Model"))
@@ -104,7 +104,7 @@ def _prompt(value: Any) -> Any:
     return value
 
 
-def _loras(draft: Draft, data: Mapping[str, Any]) -> None:
+def _loras(draft: GenerationBuilder, data: Mapping[str, Any]) -> None:
     entries: list[tuple[Any, Any, Any, str]] = []
     hashes: dict[str, Any] = {}
     loras = data.get("loras")
@@ -128,12 +128,12 @@ def _loras(draft: Draft, data: Mapping[str, Any]) -> None:
     draft.set_loras(entries, f"{KEY} without LoRAs", hashes)
 
 
-def _warn(draft: Draft, inpainting: Any, freeu: Any) -> None:
+def _warn(draft: GenerationBuilder, inpainting: Any, freeu: Any) -> None:
     for value, what in ((inpainting, "inpainting"), (freeu, "FreeU")):
         if value not in (None, "", "None"):
             draft.warn(f"the image was made with {what}, which the HiRes pass does not use")
 
 
 def place(key: str) -> str:
-    """Where a value comes from, for ``fields``."""
+    """The provenance of a value, for ``fields``."""
     return f"{KEY}.{key}"

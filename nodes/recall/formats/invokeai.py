@@ -8,7 +8,7 @@ from typing import Any
 
 from ...generation import Generation
 from ...values import to_integer
-from ..builder import Draft, shown
+from ..builder import GenerationBuilder, shown
 from ..containers.texts import TextChunks
 
 ORIGIN = "invokeai"
@@ -47,7 +47,7 @@ _DREAM_OPTIONS = {"s": "steps", "S": "seed", "W": "width", "H": "height", "C": "
 
 
 def read(chunks: TextChunks) -> Generation | None:
-    """What the newest of the three says."""
+    """Read the newest of the three."""
     for key, reader in zip(KEYS, (_metadata, _sd_metadata), strict=False):
         data = chunks.json_object(key)
         if data is not None:
@@ -59,8 +59,8 @@ def read(chunks: TextChunks) -> Generation | None:
     return None
 
 
-def _metadata(data: Mapping[str, Any]) -> Draft:
-    draft, place = Draft(), _Places(KEYS[0])
+def _metadata(data: Mapping[str, Any]) -> GenerationBuilder:
+    draft, place = GenerationBuilder(), _Places(KEYS[0])
     for name, key in (
         ("positive", "positive_prompt"), ("negative", "negative_prompt"), ("seed", "seed"), ("steps", "steps"),
         ("cfg", "cfg_scale"), ("guidance", "guidance"), ("width", "width"),
@@ -78,7 +78,7 @@ def _metadata(data: Mapping[str, Any]) -> Draft:
     if isinstance(model, Mapping):
         draft.set("family", _FAMILIES.get(str(model.get("base", model.get("base_model")))), place("model.base"))
     if data.get("vae") is None:
-        draft.note("vae", f"{KEYS[0]} without vae: the checkpoint's own")
+        draft.set_known_none("vae", f"{KEYS[0]} without vae: the checkpoint's own")
     draft.set("vae", _name(data.get("vae")), place("vae"))
     loras = data.get("loras")
     entries = []
@@ -97,8 +97,8 @@ def _metadata(data: Mapping[str, Any]) -> Draft:
     return draft
 
 
-def _sd_metadata(data: Mapping[str, Any]) -> Draft:
-    draft, place = Draft(), _Places(KEYS[1])
+def _sd_metadata(data: Mapping[str, Any]) -> GenerationBuilder:
+    draft, place = GenerationBuilder(), _Places(KEYS[1])
     image = data.get("image")
     image = image if isinstance(image, Mapping) else {}
     prompt = image.get("prompt")
@@ -118,8 +118,8 @@ def _sd_metadata(data: Mapping[str, Any]) -> Draft:
     return draft
 
 
-def _dream(command: str) -> Draft:
-    draft = Draft()
+def _dream(command: str) -> GenerationBuilder:
+    draft = GenerationBuilder()
     match = _DREAM.match(command[:1_000_000])
     if match is None:
         draft.warn("the Dream text of this image is not one of InvokeAI's")
@@ -133,7 +133,7 @@ def _dream(command: str) -> Draft:
     return draft
 
 
-def _prompt(draft: Draft, prompt: Any, where: str) -> None:
+def _prompt(draft: GenerationBuilder, prompt: Any, where: str) -> None:
     """Versions 1 and 2 have the negative prompt in brackets, anywhere in the prompt."""
     if not isinstance(prompt, str):
         draft.set("positive", prompt, where)
@@ -144,7 +144,7 @@ def _prompt(draft: Draft, prompt: Any, where: str) -> None:
     _weights(draft, prompt, "positive")
 
 
-def _sampler(draft: Draft, name: Any, where: str) -> None:
+def _sampler(draft: GenerationBuilder, name: Any, where: str) -> None:
     if not isinstance(name, str):
         draft.set("sampler", name, where)
         return
@@ -161,7 +161,7 @@ def _sampler(draft: Draft, name: Any, where: str) -> None:
     draft.set("scheduler", schedule, where)
 
 
-def _weights(draft: Draft, prompt: Any, side: str) -> None:
+def _weights(draft: GenerationBuilder, prompt: Any, side: str) -> None:
     if isinstance(prompt, str) and _WEIGHTS.search(prompt[:1_000_000]):
         draft.warn(f"the {side} prompt has InvokeAI's weights (word+, (words)1.2), which ComfyUI reads as plain text")
 
@@ -172,7 +172,7 @@ def _name(model: Any) -> Any:
 
 
 class _Places:
-    """Where values come from, for ``fields``."""
+    """The provenance of values, for ``fields``."""
 
     def __init__(self, key: str) -> None:
         self.key = key

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...generation import Generation
-from ..builder import Draft, shown
+from ..builder import GenerationBuilder, shown
 from ..containers.texts import TextChunks
 
 ORIGIN = "novelai"
@@ -24,7 +24,7 @@ _SAMPLERS = {
 }  # fmt: skip
 _SCHEDULES = {"native": "normal", "karras": "karras", "exponential": "exponential", "polyexponential": "exponential"}
 _STEP = 1.05
-"""What a brace multiplies a weight by, and a bracket divides it by."""
+"""The factor of a brace on a weight, and the divisor of a bracket."""
 _TOKEN = re.compile(r"[{}\[\]]|(?<![\w.])(-?\d{1,3}(?:\.\d{1,4})?)::|::", re.ASCII)
 _NOT_USED = {
     "reference_image_multiple": "vibe transfer",
@@ -35,13 +35,13 @@ _NOT_USED = {
 
 
 def read(chunks: TextChunks) -> Generation | None:
-    """What the request says."""
+    """Read the request."""
     if chunks.get("Software") != "NovelAI" or not chunks.looks_like_json(KEY):
         return None
     data = chunks.json_object(KEY)
     if data is None:
         return None
-    draft = Draft()
+    draft = GenerationBuilder()
     for side, key, version4, older in (
         ("positive", "prompt", "v4_prompt", chunks.get("Description")),
         ("negative", "uc", "v4_negative_prompt", None),
@@ -87,7 +87,7 @@ def _captions(prompt: Any) -> tuple[list[Any] | None, str]:
     ], ""
 
 
-def _prompt(draft: Draft, side: str, captions: list[Any], where: str) -> None:
+def _prompt(draft: GenerationBuilder, side: str, captions: list[Any], where: str) -> None:
     if not all(isinstance(text, str) for text in captions):
         draft.set(side, captions[0], where)
         return
@@ -98,7 +98,7 @@ def _prompt(draft: Draft, side: str, captions: list[Any], where: str) -> None:
     draft.set(side, written, where)
 
 
-def _sampler(draft: Draft, data: Mapping[str, Any]) -> None:
+def _sampler(draft: GenerationBuilder, data: Mapping[str, Any]) -> None:
     name = data.get("sampler")
     if isinstance(name, str):
         if name not in _SAMPLERS:

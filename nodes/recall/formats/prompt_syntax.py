@@ -1,4 +1,4 @@
-"""What other programs write into prompts, and what ComfyUI makes of it.
+"""Translate the prompt syntax of other programs to ComfyUI's.
 
 ComfyUI reads ``(words:1.2)`` and ``embedding:name``. Anything else is text to it, so tags of networks are lifted
 out, what can be said in ComfyUI's way is, and what cannot is named in a warning.
@@ -16,7 +16,7 @@ MAX_EMBEDDINGS = 100
 
 _NETWORK = re.compile(r"<(lora|lyco|hypernet):([^<>:\n]{1,500})((?::[^<>:\n]{0,200}){0,10})>", re.IGNORECASE)
 _LIFTED = re.compile(r"(?<=[ \t])\0[ \t]+|\0")
-"""Where a tag stood, with the blanks behind it where some stand before it."""
+"""The place of a tag, with the blanks behind it where some stand before it."""
 _BRACKETS = re.compile(r"(?<!\\)\[([^\[\]]{1,5000})(?<!\\)\]")
 _AND = re.compile(r"\bAND\b")
 _BREAK = re.compile(r"\bBREAK\b")
@@ -100,7 +100,7 @@ def name_embeddings(prompt: str, names: Iterable[str]) -> tuple[str, tuple[str, 
 
 
 def a1111_differences(prompts: Mapping[str, str]) -> tuple[str, ...]:
-    """What A1111 reads in these prompts and ComfyUI does not. prompts: by their name, such as ``positive``."""
+    """Warn of syntax that A1111 reads in these prompts and ComfyUI does not. prompts: by their name, such as ``positive``."""
     found: dict[str, list[str]] = {}
     for side, prompt in prompts.items():
         text = prompt[:MAX_PROMPT]

@@ -8,7 +8,7 @@ from typing import Any
 
 from ...generation import Generation
 from ...values import to_integer, to_number
-from ..builder import Draft, shown
+from ..builder import GenerationBuilder, shown
 from ..containers.texts import TextChunks
 from .prompt_syntax import lift_networks
 
@@ -47,12 +47,12 @@ _NOT_USED = {
 
 
 def read(chunks: TextChunks) -> Generation | None:
-    """What ``sui_image_params`` says; its LoRAs are parallel lists of names, weights and text encoder weights."""
+    """Read ``sui_image_params``; its LoRAs are parallel lists of names, weights and text encoder weights."""
     data = chunks.json_object(KEY) if chunks.looks_like_json(KEY) else None
     params = data.get(PARAMS) if data is not None else None
     if data is None or not isinstance(params, Mapping):
         return None
-    draft = Draft()
+    draft = GenerationBuilder()
     for name, keys in _FIELDS.items():
         for key in keys:
             draft.set(name, params.get(key), place(key))
@@ -60,7 +60,7 @@ def read(chunks: TextChunks) -> Generation | None:
     draft.set("clip_skip", None if layer is None else -layer, place("clipstopatlayer"))
     vae = params.get("vae")
     if vae in ("None", "Automatic", None):
-        draft.note("vae", f"{PARAMS} without vae: the checkpoint's own")
+        draft.set_known_none("vae", f"{PARAMS} without vae: the checkpoint's own")
     draft.set("vae", vae, place("vae"))
 
     hashes = _hashes(data.get("sui_models"))
@@ -76,7 +76,7 @@ def read(chunks: TextChunks) -> Generation | None:
     return draft.build(ORIGIN)
 
 
-def _prompts(draft: Draft, params: Mapping[str, Any]) -> list[tuple[Any, Any, Any, str]]:
+def _prompts(draft: GenerationBuilder, params: Mapping[str, Any]) -> list[tuple[Any, Any, Any, str]]:
     """Set the prompts; returns the LoRAs in their tags."""
     tags: list[tuple[Any, Any, Any, str]] = []
     for name, key in (("positive", "prompt"), ("negative", "negativeprompt")):
@@ -107,7 +107,7 @@ def _prompts(draft: Draft, params: Mapping[str, Any]) -> list[tuple[Any, Any, An
 
 
 def _loras(
-    draft: Draft,
+    draft: GenerationBuilder,
     params: Mapping[str, Any],
     tags: list[tuple[Any, Any, Any, str]],
     hashes: Mapping[tuple[str, str], Any],
@@ -129,7 +129,7 @@ def _loras(
     draft.set_loras(loras, f"{PARAMS} without loras", digests)
 
 
-def _passes(draft: Draft, params: Mapping[str, Any], extra: Any) -> None:
+def _passes(draft: GenerationBuilder, params: Mapping[str, Any], extra: Any) -> None:
     """Image to image, and the refiner, which SwarmUI uses for its HiRes pass."""
     from_image = "initimage" in params or (isinstance(extra, Mapping) and "initimage_filename" in extra)
     if from_image:
@@ -169,5 +169,5 @@ def _list(value: Any) -> list[Any]:
 
 
 def place(key: str) -> str:
-    """Where a value comes from, for ``fields``."""
+    """The provenance of a value, for ``fields``."""
     return f"{PARAMS}.{key}"

@@ -1,7 +1,7 @@
 """This pack's own record: a text chunk ``distillery`` with ``{"version": 1, "generation": {…}}``.
 
-The driver uploads clean copies of images. Their record is marked as a relay (:func:`..record.relay_for`) and is read as
-the recall of the original file.
+The driver uploads clean copies of images. Their record (:func:`..record.record_for_copy`) is marked as a relay and
+is read as the recall of the original file.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def _relayed(recorded: Mapping[str, Any]) -> Generation:
 
 
 def _places(generation: Generation) -> dict[str, str]:
-    """Where the first image had each value, behind one mention of the record however often it was upscaled."""
+    """The provenance of each value in the first image, behind one mention of the record however often it was upscaled."""
     places = {}
     for name, where in generation.fields.items():
         where = where.removeprefix(PLACE).removeprefix(": ")

@@ -1,6 +1,6 @@
 """ComfyUI's API graph: ``{id: {"class_type": …, "inputs": {name: value or [id, slot]}}}``.
 
-Links, and the values that reach an input through other nodes. A graph comes from a stranger's file:
+Links, and the values that reach an input through other nodes. A graph is untrusted input:
 anything may be missing, of a wrong type, or go round in circles.
 """
 
@@ -9,12 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from .composites.table import expand
 from .nodes import Constant, Link, Node, Source, plain, to_link
 from .passthrough import passed_on
 from .value_nodes import VALUE_NODES
 
-MAX_NODES = 10_000
 MAX_HOPS = 1_000_000
 """Links followed in one graph, all told."""
 MAX_VALUE_DEPTH = 100
@@ -24,7 +22,7 @@ MAX_VALUE_DEPTH = 100
 class Graph:
     """The nodes of an API graph, in the order of the file.
 
-    Nodes that do the work of several are there in parts (see :mod:`nodes.recall.graph.composites.table`).
+    :func:`nodes.recall.graph.load.read_graph` builds one and expands its composite nodes.
     """
 
     def __init__(self, nodes: Iterable[Node]) -> None:
@@ -35,30 +33,20 @@ class Graph:
         self._values: dict[Link, Any] = {}
         self._hops = 0
         self._depth = 0
-        self._cut = not expand(self)
-        self._values.clear()  # what could not be told while the graph was not yet whole
+        self._cut = False
 
     @property
     def exhausted(self) -> bool:
         """True when the graph is larger than it is read: what was read is not complete."""
         return self._cut or self._hops > MAX_HOPS
 
-    @classmethod
-    def from_api(cls, data: Any) -> Graph | None:
-        """Read parsed JSON; ``None`` where it holds no nodes. Entries that are no nodes are left out.
+    def settle(self, complete: bool) -> None:
+        """Forget the values that could not be told while composite nodes were being expanded.
 
-        Raises ValueError for more than MAX_NODES nodes.
+        complete: False where the graph is larger than it is read.
         """
-        if not isinstance(data, Mapping):
-            return None
-        nodes = []
-        for key, entry in data.items():
-            if isinstance(entry, Mapping) and isinstance(entry.get("class_type"), str):
-                inputs = entry.get("inputs")
-                nodes.append(Node(str(key), entry["class_type"], inputs if isinstance(inputs, Mapping) else {}))
-        if len(nodes) > MAX_NODES:
-            raise ValueError(f"the graph has {len(nodes)} nodes; at most {MAX_NODES} are read")
-        return cls(nodes) if nodes else None
+        self._cut = not complete
+        self._values.clear()
 
     def replace(self, node: Node, outputs: Mapping[int, Any]) -> None:
         """Put others in the place of a node.
@@ -117,7 +105,7 @@ class Graph:
         """
         return self._resolve(node.inputs.get(name))
 
-    def culprit(self, node: Node, name: str) -> Node | None:
+    def first_unknown_node(self, node: Node, name: str) -> Node | None:
         """The node at which the computation of a linked value ended, for a message."""
         visited: set[str] = set()
         todo = [self.link(node, name)]

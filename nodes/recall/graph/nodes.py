@@ -1,10 +1,13 @@
-"""What an API graph is made of: nodes, links, values."""
+"""Nodes, links and values of an API graph."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
+
+MAX_NODES = 10_000
+"""Nodes of one graph."""
 
 
 class Link(NamedTuple):
@@ -24,7 +27,7 @@ class Node:
     whole: Node | None = None
     """The node of the file that this one is a part of."""
     names: Mapping[str, str] = field(default_factory=dict)
-    """What the inputs of a part are called in the file, where that differs."""
+    """Names of the inputs of an expanded node in the file, where they differ."""
 
     def __str__(self) -> str:
         node = self.whole or self
@@ -49,7 +52,7 @@ Source = tuple[Node, int]
 
 
 class Step(NamedTuple):
-    """Where to look on for what a node only passes on."""
+    """The next place to look for a value that a node only passes on."""
 
     value: Any
     """A link or a value, as it stands at an input."""
@@ -77,6 +80,6 @@ def plain(value: Any) -> str | int | float | None:
 
 
 def short(text: str) -> str:
-    """A name of a stranger's file, short enough for a message."""
+    """Shorten an untrusted name for a message."""
     text = " ".join(text.split())
     return text if len(text) <= 40 else text[:37] + "..."

@@ -9,17 +9,21 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from ...values import to_integer
 from .nodes import Node, Step, to_link
 
-if TYPE_CHECKING:
-    from .graph import Graph
+
+class Values(Protocol):
+    """The part of a graph that switches need."""
+
+    def value(self, node: Node, name: str) -> Any:
+        """The value at an input."""
 
 
-def passed_on(graph: Graph, node: Node, slot: int, wanted: str | None) -> list[Step] | None:
-    """Where an output of a node comes from, in the order of precedence; ``None`` for a node that makes it itself."""
+def passed_on(graph: Values, node: Node, slot: int, wanted: str | None) -> list[Step] | None:
+    """Return the sources of an output of a node, in the order of precedence; ``None`` for a node that makes it itself."""
     kind = node.class_type
     if kind in REROUTES:
         values = list(node.inputs.values())
@@ -43,12 +47,12 @@ REROUTES = {
 SAME_SLOT: dict[str, tuple[str, ...]] = {
     "CondPassThrough": ("positive", "negative"),
 }
-"""What comes in at these inputs goes out at the slots of the same order."""
+"""Inputs that go out at the slots of the same order."""
 
 
 # switches
 
-Choice = Callable[["Graph", Node, int], Sequence[Any]]
+Choice = Callable[[Values, Node, int], Sequence[Any]]
 """Of a switch: the values at the inputs that it may pass on, in the order of precedence."""
 
 
@@ -66,7 +70,7 @@ def _first(prefix: str) -> Choice:
 def _by_number(selector: str, *prefixes: str, first: int = 1) -> Choice:
     """The input whose number is at the selector. prefixes: of the inputs, by output slot."""
 
-    def choose(graph: Graph, node: Node, slot: int) -> Sequence[Any]:
+    def choose(graph: Values, node: Node, slot: int) -> Sequence[Any]:
         number = to_integer(graph.value(node, selector))
         if number is None or not 0 <= slot < len(prefixes):
             return []
@@ -80,7 +84,7 @@ def _by_number(selector: str, *prefixes: str, first: int = 1) -> Choice:
 def _by_truth(selector: str, *pairs: tuple[str, str]) -> Choice:
     """One of two inputs. pairs: the input for true and the one for false, by output slot."""
 
-    def choose(graph: Graph, node: Node, slot: int) -> Sequence[Any]:
+    def choose(graph: Values, node: Node, slot: int) -> Sequence[Any]:
         truth = graph.value(node, selector)
         if not isinstance(truth, int | float) or not 0 <= slot < len(pairs):
             return []
@@ -177,7 +181,7 @@ _SDXL = (
 _EASY = ("model", "pos", "neg", "latent", "vae", "clip", "image")
 _EASY_SETTINGS = ("seed", "steps", "cfg", "sampler_name", "scheduler", "denoise")
 EASY_PIPE = (*_EASY, *_EASY_SETTINGS)
-"""What goes through Easy Use's pipe."""
+"""Names of the values in Easy Use's pipe."""
 
 PIPES: dict[str, Pipe] = {
     "Context (rgthree)": Pipe((None, *_CONTEXT), "base_ctx", _CONTEXT),

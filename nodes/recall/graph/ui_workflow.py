@@ -2,7 +2,7 @@
 
 It lists nodes with their sockets and the bare values of their widgets. Muted and bypassed nodes, reroutes,
 primitives, get and set nodes and subgraphs exist only there: what the editor does with them when it queues a
-workflow is done here. Everything comes from a stranger's file.
+workflow is done here. All of it is untrusted input.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from .graph import MAX_HOPS, MAX_NODES
-from .nodes import short, to_link
+from .graph import MAX_HOPS
+from .nodes import MAX_NODES, short, to_link
 from .ui_widgets import WIDGETS
 
 MAX_DEPTH = 20
@@ -35,7 +35,7 @@ class Converted(NamedTuple):
 
 
 def is_workflow(data: Any) -> bool:
-    """Whether parsed JSON is an editor's workflow."""
+    """Return True if parsed JSON is an editor's workflow."""
     return isinstance(data, Mapping) and isinstance(data.get("nodes"), list)
 
 
@@ -90,7 +90,7 @@ class _Scope:
             node.first_value: node for node in self.nodes.values()
             if node.type == "SetNode" and isinstance(node.first_value, str) and node.mode not in (MUTED, BYPASSED)
         }  # fmt: skip
-        """What is set under a name."""
+        """Return the value that is set under a name."""
 
     def ports(self, kind: str) -> list[Mapping[str, Any]]:
         """The inputs or outputs of the subgraph."""
@@ -181,7 +181,7 @@ class _Workflow:
         return values, known
 
     def _behind(self, scope: _Scope | None, link: Any) -> Any:
-        """What comes through a link: ``[id, slot]``, a value, or ``None``."""
+        """Return the value that comes through a link: ``[id, slot]``, a value, or ``None``."""
         visited: set[tuple[str, str]] = set()
         while scope is not None and link is not None and (scope.prefix, str(link)) not in visited:
             visited.add((scope.prefix, str(link)))
@@ -215,7 +215,7 @@ class _Workflow:
         return None
 
     def _set(self, scope: _Scope, name: Any) -> tuple[_Scope | None, Any]:
-        """Where a get node has its value from: the set node of that name, here or further out."""
+        """Return the source of a get node: the set node of that name, here or further out."""
         within: _Scope | None = scope
         while within is not None:
             if isinstance(name, str) and name in within.sets:
@@ -275,7 +275,7 @@ _WORDS = {"scheduler", "text", "add_noise"}
 
 
 def _fits(name: str, value: Any) -> bool:
-    """Whether a value can be that of a widget: values that lie one place off must not pass."""
+    """Return True if a value can be that of a widget: values that lie one place off must not pass."""
     if name in _NUMBERS:
         return _is_number(value) or value is None
     if name in _WORDS or name.endswith("_name"):

@@ -21,14 +21,14 @@ Compute = Callable[[Arguments], Any]
 
 @dataclass(frozen=True)
 class ValueNode:
-    """How a node makes a number or a text of its inputs."""
+    """The rule by which a node makes a number or a text of its inputs."""
 
     names: tuple[str, ...]
     """The inputs that count. One that ends with ``*`` stands for all that begin so, in the order of the file."""
     outputs: tuple[Compute | None, ...]
     """By slot: arguments by name (``None``: absent or unknown) to a value, or to ``None`` where it cannot be told."""
     whole: bool = True
-    """Whether nothing can be told where a linked input is unknown: an unknown text must not pose as empty."""
+    """True if nothing can be told where a linked input is unknown: an unknown text must not pose as empty."""
 
     def names_of(self, node: Node) -> list[str]:
         names: list[str] = []
@@ -229,7 +229,7 @@ def _string_function(arguments: Arguments) -> str | None:
     if arguments["action"] == "append":
         text = (", " if tidy else "").join(filter(None, (a, b, c)))
     elif b.startswith("/") and b.endswith("/"):
-        return None  # a stranger's regular expression is not run
+        return None  # an untrusted regular expression is not run
     elif len(a) + a.count(b) * len(c) > MAX_TEXT:
         return None
     else:

@@ -1,11 +1,11 @@
-"""What came after the first pass: its size, the HiRes pass, the sharpening."""
+"""Read the passes after the first: its size, the HiRes pass, the sharpening."""
 
 from __future__ import annotations
 
 from ...values import to_integer, to_number
 from ..graph.nodes import Node
 from .image_path import Picture, is_sampler
-from .reader import At, Reader
+from .reader import GraphReader, InputRef
 from .samplers import TILED_UPSCALERS, Sampling, Schedule, denoise_for, read_sampling
 
 _KEEP_SIZE = {
@@ -17,15 +17,15 @@ _PRESETS = ("aspect_ratio", "resolution", "dimensions", "preset", "ratio")
 """By these inputs a node is seen to choose its size by a name that is not known here."""
 
 
-def read_steps(reader: Reader, sampling: Sampling, picture: Picture) -> None:
+def read_steps(reader: GraphReader, sampling: Sampling, picture: Picture) -> None:
     """Set the steps, denoise and scheduler of the first pass."""
     schedule = sampling.schedule
     if schedule is None:
         return
-    reader.take("scheduler", schedule.scheduler)
+    reader.set_from("scheduler", schedule.scheduler)
     if schedule.has_denoise and not schedule.partial:
-        reader.take("steps", At(schedule.node, "steps"))
-        reader.take("denoise", At(schedule.node, "denoise"))
+        reader.set_from("steps", InputRef(schedule.node, "steps"))
+        reader.set_from("denoise", InputRef(schedule.node, "denoise"))
         return
     ran = _ran(schedule)
     if ran is None:
@@ -57,7 +57,7 @@ def _ran(schedule: Schedule) -> tuple[int, int] | None:
     return schedule.total - schedule.start, total
 
 
-def read_size(reader: Reader, base: Node, picture: Picture) -> None:
+def read_size(reader: GraphReader, base: Node, picture: Picture) -> None:
     """Set width and height of the first pass: of its empty latent, or of the image that it starts from."""
     for node in picture.upstream(base)[1:]:
         if "width" in node.inputs and "height" in node.inputs:
@@ -72,7 +72,7 @@ def read_size(reader: Reader, base: Node, picture: Picture) -> None:
             return
 
 
-def read_hires(reader: Reader, base: Node, picture: Picture) -> None:
+def read_hires(reader: GraphReader, base: Node, picture: Picture) -> None:
     """Set what the second pass was told."""
     graph, draft = reader.graph, reader.draft
     passes = [
@@ -87,8 +87,8 @@ def read_hires(reader: Reader, base: Node, picture: Picture) -> None:
         draft.warn(f"the image had several passes after the first: {node} is read as its HiRes pass")
     schedule = read_sampling(reader, node).schedule
     if schedule is not None and schedule.has_denoise and not schedule.partial:
-        reader.take("hires.steps", At(schedule.node, "steps"))
-        reader.take("hires.denoise", At(schedule.node, "denoise"))
+        reader.set_from("hires.steps", InputRef(schedule.node, "steps"))
+        reader.set_from("hires.denoise", InputRef(schedule.node, "denoise"))
     elif schedule is not None and (ran := _ran(schedule)):
         where = reader.place(schedule.node, schedule.inputs)
         draft.set("hires.steps", ran[0], where)
@@ -98,11 +98,11 @@ def read_hires(reader: Reader, base: Node, picture: Picture) -> None:
         if sides[0] and sides[1]:
             draft.set("hires.tile", max(sides[0], sides[1]), reader.place(node, "tile_width"))
         if "upscale_by" in node.inputs:
-            reader.take("hires.scale", At(node, "upscale_by"))
+            reader.set_from("hires.scale", InputRef(node, "upscale_by"))
     _enlargement(reader, node, picture)
 
 
-def _enlargement(reader: Reader, node: Node, picture: Picture) -> None:
+def _enlargement(reader: GraphReader, node: Node, picture: Picture) -> None:
     """The upscale model between the passes, and the scale where it can be told."""
     graph, draft = reader.graph, reader.draft
     with_model = False
@@ -111,21 +111,21 @@ def _enlargement(reader: Reader, node: Node, picture: Picture) -> None:
             break
         model = graph.input(step, "upscale_model")
         if model and "model_name" in model[0].inputs:
-            reader.take("hires.upscaler", At(model[0], "model_name"))
+            reader.set_from("hires.upscaler", InputRef(model[0], "model_name"))
             with_model = True
         elif step.class_type in ("LatentUpscaleBy", "ImageScaleBy"):
             # Before or after a model, whose own scale the file does not tell, it is not the whole enlargement.
             if not with_model and not _model_before(reader, step, picture):
-                reader.take("hires.scale", At(step, "scale_by"))
+                reader.set_from("hires.scale", InputRef(step, "scale_by"))
         elif step.class_type in ("LatentUpscale", "ImageScale") and draft.has("width"):
             width = to_number(graph.value(step, "width"))
-            base = draft.build("").width
+            base = draft.get("width")
             if width and base:
                 draft.set("hires.scale", width / base, reader.place(step, "width"))
 
 
-def _model_before(reader: Reader, start: Node, picture: Picture) -> bool:
-    """Whether an upscale model enlarged what this node enlarges by a factor; parts of one node know their scale."""
+def _model_before(reader: GraphReader, start: Node, picture: Picture) -> bool:
+    """True if an upscale model enlarged the input of a node that enlarges by a factor; expanded nodes know their scale."""
     if start.whole is not None:
         return False
     for node in picture.upstream(start)[1:]:
@@ -136,7 +136,7 @@ def _model_before(reader: Reader, start: Node, picture: Picture) -> bool:
     return False
 
 
-def read_sharpening(reader: Reader, picture: Picture) -> None:
+def read_sharpening(reader: GraphReader, picture: Picture) -> None:
     """Set the sharpening that came after the last sampler."""
     for node in picture.nodes:
         if is_sampler(node):
@@ -144,4 +144,4 @@ def read_sharpening(reader: Reader, picture: Picture) -> None:
         # Distillery's own sharpening; any other kernel is another thing under the same name.
         kernel = [to_number(reader.graph.value(node, name)) for name in ("sharpen_radius", "sigma")]
         if node.class_type == "ImageSharpen" and kernel == [1, 0.5]:
-            reader.take("sharpen", At(node, "alpha"))
+            reader.set_from("sharpen", InputRef(node, "alpha"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 
 from ..graph.nodes import Node, to_link
-from .reader import Reader
+from .reader import GraphReader
 from .samplers import OTHER_SAMPLER_INPUTS, PLAIN_SAMPLERS, TILED_UPSCALERS
 
 PIXEL_INPUTS = (
@@ -19,7 +19,7 @@ MAX_OUTPUTS = 100
 class Picture:
     """The nodes that the picture comes through, from the output back to its beginning."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: GraphReader) -> None:
         self._reader = reader
         self._sources: dict[str, list[Node]] = {}
         self.nodes: list[Node] = self._way()

@@ -9,7 +9,7 @@ from ...values import to_integer, to_number
 from ..graph.nodes import Link, Node, Source, to_link
 from .image_path import Picture
 from .prompts import Prompt
-from .reader import At, Reader
+from .reader import GraphReader, InputRef
 from .samplers import TILED_UPSCALERS, Sampling
 
 LORA_LOADERS = {
@@ -51,7 +51,7 @@ class Chain:
     clip_skip: tuple[Any, str] | None = None
 
 
-def read_models(reader: Reader, sampling: Sampling, prompts: list[Prompt]) -> None:
+def read_models(reader: GraphReader, sampling: Sampling, prompts: list[Prompt]) -> None:
     """Set checkpoint, family, clip skip and LoRAs."""
     draft = reader.draft
     model = _chain(reader, sampling.model, "model", str(sampling.node))
@@ -62,7 +62,7 @@ def read_models(reader: Reader, sampling: Sampling, prompts: list[Prompt]) -> No
     clip = next(iter(clips.values()), Chain())
     if model.loader:
         name = CHECKPOINT_LOADERS.get(model.loader.class_type) or MODEL_LOADERS[model.loader.class_type]
-        reader.take("checkpoint", At(model.loader, name))
+        reader.set_from("checkpoint", InputRef(model.loader, name))
     _text_encoders(reader, model, clip)
     if any(c.loras != clip.loras or c.clip_skip != clip.clip_skip for c in clips.values()):
         draft.warn("positive and negative prompt have different text encoders: the positive's is kept")
@@ -75,7 +75,7 @@ def read_models(reader: Reader, sampling: Sampling, prompts: list[Prompt]) -> No
         _loras(reader, sampling, model, clip)
 
 
-def _chain(reader: Reader, link: Link | None, kind: str, what: str) -> Chain:
+def _chain(reader: GraphReader, link: Link | None, kind: str, what: str) -> Chain:
     """Follow ``model`` or ``clip`` inputs back to a loader."""
     graph, draft = reader.graph, reader.draft
     found = Chain()
@@ -110,8 +110,8 @@ def _through(kind: str) -> tuple[str, ...]:
     return (kind, f"opt_{kind}", f"optional_{kind}", f"{kind}1", f"{kind}_1", f"{kind}_a")
 
 
-def _text_encoders(reader: Reader, model: Chain, clip: Chain) -> None:
-    """Where the text encoders are not the checkpoint's own."""
+def _text_encoders(reader: GraphReader, model: Chain, clip: Chain) -> None:
+    """Warn where the text encoders are not the checkpoint's own."""
     loader = clip.loader
     if loader is None:
         return
@@ -130,7 +130,7 @@ def _text_encoders(reader: Reader, model: Chain, clip: Chain) -> None:
         reader.draft.warn(f"the text encoder comes from {loader}, not from the checkpoint: it is not kept")
 
 
-def _loras(reader: Reader, sampling: Sampling, model: Chain, clip: Chain) -> None:
+def _loras(reader: GraphReader, sampling: Sampling, model: Chain, clip: Chain) -> None:
     graph, draft = reader.graph, reader.draft
     on_model, on_clip = {node.id for node in model.loras}, {node.id for node in clip.loras}
     entries = []
@@ -138,7 +138,7 @@ def _loras(reader: Reader, sampling: Sampling, model: Chain, clip: Chain) -> Non
         both = LORA_LOADERS[node.class_type]
         name = graph.value(node, "lora_name")
         if name is None and to_link(node.inputs.get("lora_name")):
-            draft.warn(f"{reader.untold(node, 'lora_name')}: what LoRAs it names is not recalled")
+            draft.warn(f"{reader.why_unknown(node, 'lora_name')}: what LoRAs it names is not recalled")
             continue
         strengths = [graph.value(node, "strength_model"), graph.value(node, "strength_clip") if both else 0.0]
         # A loader acts only on the way that it lies on.
@@ -153,7 +153,7 @@ def _loras(reader: Reader, sampling: Sampling, model: Chain, clip: Chain) -> Non
     draft.set_loras(entries, reader.place(sampling.node, "model"))
 
 
-def read_vae(reader: Reader, base: Node, picture: Picture) -> None:
+def read_vae(reader: GraphReader, base: Node, picture: Picture) -> None:
     """Set the VAE: the one that decodes the first pass, else the one of the HiRes pass."""
     graph, draft = reader.graph, reader.draft
     later = picture.downstream([base]) | {base.id}
@@ -164,10 +164,10 @@ def read_vae(reader: Reader, base: Node, picture: Picture) -> None:
             continue
         loader = source[0]
         if loader.class_type in VAE_LOADERS:
-            reader.take("vae", At(loader, VAE_LOADERS[loader.class_type]))
+            reader.set_from("vae", InputRef(loader, VAE_LOADERS[loader.class_type]))
         elif loader.class_type in CHECKPOINT_LOADERS:
-            draft.note("vae", f"{reader.place(node, 'vae')}: the checkpoint's own")
-            own = draft.build("").checkpoint
+            draft.set_known_none("vae", f"{reader.place(node, 'vae')}: the checkpoint's own")
+            own = draft.get("checkpoint")
             if own is not None and graph.value(loader, CHECKPOINT_LOADERS[loader.class_type]) != own:
                 draft.warn(f"the VAE comes from another checkpoint ({loader}): it is not kept")
         else:

@@ -6,9 +6,9 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from ..formats.cutoff import NOT_APPLIED, used_regions
+from ..cutoff import NOT_APPLIED, used_regions
 from ..graph.nodes import Link, Node, Source, to_link
-from .reader import At, Reader
+from .reader import GraphReader, InputRef
 
 MAX_CONDITIONINGS = 100
 MAX_CHAIN = 500
@@ -22,7 +22,7 @@ class Encoder(NamedTuple):
     """Its inputs with texts, which are for several text encoders and mostly say the same."""
     clip: str = "clip"
     weighs: bool = False
-    """Whether it reads emphasis in the text in a way of its own."""
+    """True if it reads emphasis in the text in its own way."""
 
 
 ENCODERS: dict[str, Encoder] = {
@@ -70,7 +70,7 @@ class Prompt:
     """False where a part cannot be told."""
 
 
-def read_prompt(reader: Reader, side: str, links: tuple[Link | None, ...]) -> Prompt:
+def read_prompt(reader: GraphReader, side: str, links: tuple[Link | None, ...]) -> Prompt:
     """Set a prompt from a sampler's conditionings. side: ``positive`` or ``negative``."""
     prompt = Prompt(side)
     _follow(reader, prompt, [reader.graph.source(link) for link in links])
@@ -85,7 +85,7 @@ def read_prompt(reader: Reader, side: str, links: tuple[Link | None, ...]) -> Pr
     return prompt
 
 
-def _follow(reader: Reader, prompt: Prompt, todo: list[Source | None]) -> None:
+def _follow(reader: GraphReader, prompt: Prompt, todo: list[Source | None]) -> None:
     """Collect the texts behind conditionings."""
     visited: set[tuple[str, int]] = set()
     while todo:
@@ -97,11 +97,11 @@ def _follow(reader: Reader, prompt: Prompt, todo: list[Source | None]) -> None:
             todo += _behind(reader, prompt, *source)
 
 
-def _behind(reader: Reader, prompt: Prompt, node: Node, slot: int) -> list[Source | None]:
+def _behind(reader: GraphReader, prompt: Prompt, node: Node, slot: int) -> list[Source | None]:
     """Take what a node of the conditioning's way has; returns where to look on."""
     graph, draft, kind = reader.graph, reader.draft, node.class_type
     if prompt.side == "positive" and "guidance" in node.inputs:
-        reader.take("guidance", At(node, "guidance"))
+        reader.set_from("guidance", InputRef(node, "guidance"))
     if kind in ENCODERS:
         _encoded(reader, prompt, node, ENCODERS[kind])
         return []
@@ -136,7 +136,7 @@ def _in_order(name: str) -> tuple[int, int, str]:
     return (int(number) if number.isascii() and number else 0, name.endswith("_from"), name)
 
 
-def _encoded(reader: Reader, prompt: Prompt, node: Node, encoder: Encoder) -> None:
+def _encoded(reader: GraphReader, prompt: Prompt, node: Node, encoder: Encoder) -> None:
     prompt.encoders.append((node, encoder.clip))
     found = dict.fromkeys(_text(reader, node, name, prompt.side) for name in encoder.texts if name in node.inputs)
     known = [text for text in found if text is not None]
@@ -148,12 +148,12 @@ def _encoded(reader: Reader, prompt: Prompt, node: Node, encoder: Encoder) -> No
         prompt.texts.append((text, reader.place(node, encoder.texts[0])))
 
 
-def _text(reader: Reader, node: Node, name: str, side: str) -> str | None:
+def _text(reader: GraphReader, node: Node, name: str, side: str) -> str | None:
     value = reader.graph.value(node, name)
     if isinstance(value, str):
         return value
     why = (
-        reader.untold(node, name)
+        reader.why_unknown(node, name)
         if reader.graph.link(node, name) and value is None
         else f"{node.place(name)} is no text"
     )
@@ -161,7 +161,7 @@ def _text(reader: Reader, node: Node, name: str, side: str) -> str | None:
     return None
 
 
-def _cutoff(reader: Reader, prompt: Prompt, node: Node) -> bool:
+def _cutoff(reader: GraphReader, prompt: Prompt, node: Node) -> bool:
     """A text with BNK Cutoff's regions; False where it cannot be told."""
     graph = reader.graph
     triples: list[tuple[Any, ...]] = []

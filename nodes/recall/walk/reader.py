@@ -1,19 +1,19 @@
-"""What the modules that read a graph share: the graph, the draft, and how a field is taken from an input."""
+"""The context of a walk: the graph, the builder, and how a field is set from an input."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-from ..builder import Draft
+from ..builder import GenerationBuilder
 from ..graph.graph import Graph
 from ..graph.nodes import Link, Node
 from ..graph.value_nodes import VALUE_NODES
 
 
 @dataclass(frozen=True)
-class At:
-    """Where a field's value is: at an input of a node, or in what the node is."""
+class InputRef:
+    """The place of a field's value: an input of a node, or the node itself."""
 
     node: Node
     name: str = ""
@@ -22,18 +22,18 @@ class At:
 
 
 @dataclass(frozen=True)
-class Reader:
+class GraphReader:
     """A graph that is read into a draft."""
 
     graph: Graph
     where: str
     """Names the graph in the places of the fields, such as ``prompt``."""
-    draft: Draft
+    draft: GenerationBuilder
 
     def place(self, node: Node, name: str = "") -> str:
         return f"{self.where} {node.place(name) if name else node}"
 
-    def take(self, name: str, at: At | None) -> None:
+    def set_from(self, name: str, at: InputRef | None) -> None:
         """Set a field; an input that is there and cannot be told is a warning."""
         if at is None:
             return
@@ -41,12 +41,12 @@ class Reader:
         if value is None:
             value = self.graph.value(at.node, at.name)
             if value is None and self.graph.link(at.node, at.name):
-                self.draft.warn(f"{self.untold(at.node, at.name)}: {name} is not recalled")
+                self.draft.warn(f"{self.why_unknown(at.node, at.name)}: {name} is not recalled")
         self.draft.set(name, value, self.place(at.node, at.name))
 
-    def untold(self, node: Node, name: str) -> str:
+    def why_unknown(self, node: Node, name: str) -> str:
         """Why a linked input has no value, for a message."""
-        culprit = self.graph.culprit(node, name)
+        culprit = self.graph.first_unknown_node(node, name)
         if culprit is None:
             return f"{node.place(name)} is linked to nothing"
         known = culprit.class_type in VALUE_NODES

@@ -7,26 +7,26 @@ of them along the conditioning (:mod:`nodes.recall.walk.prompts`) and along the 
 
 from __future__ import annotations
 
-from ..builder import Draft
+from ..builder import GenerationBuilder
 from ..graph.graph import Graph
 from .hires import read_hires, read_sharpening, read_size, read_steps
 from .image_path import Picture
 from .models import read_models, read_vae
 from .prompts import read_prompt
-from .reader import Reader
+from .reader import GraphReader
 from .samplers import TILED_UPSCALERS, denoise_for, read_sampling
 
 
-def walk(graph: Graph, where: str) -> Draft:
+def walk(graph: Graph, where: str) -> GenerationBuilder:
     """Read a graph. ``where`` names it in the places of the fields, such as ``prompt``."""
-    reader = Reader(graph, where, Draft())
+    reader = GraphReader(graph, where, GenerationBuilder())
     _read(reader)
     if graph.exhausted:
         reader.draft.warn("the graph has more links than are followed: it was not read to its end")
     return reader.draft
 
 
-def _read(reader: Reader) -> None:
+def _read(reader: GraphReader) -> None:
     draft = reader.draft
     picture = Picture(reader)
     read_sharpening(reader, picture)
@@ -41,13 +41,13 @@ def _read(reader: Reader) -> None:
     first = base or upscalers[-1]
     sampling = read_sampling(reader, first)
     draft.warn(*sampling.problems)
-    reader.take("seed", sampling.seed)
-    reader.take("cfg", sampling.cfg)
-    reader.take("sampler", sampling.sampler)
+    reader.set_from("seed", sampling.seed)
+    reader.set_from("cfg", sampling.cfg)
+    reader.set_from("sampler", sampling.sampler)
     if base is None:
         # An image that was only upscaled: this is how its pixels were made.
         draft.warn(f"the graph has no first pass: what is known of the image is from its {first}")
-        reader.take("scheduler", sampling.schedule.scheduler if sampling.schedule else None)
+        reader.set_from("scheduler", sampling.schedule.scheduler if sampling.schedule else None)
     else:
         read_steps(reader, sampling, picture)
         read_size(reader, base, picture)

@@ -1,4 +1,4 @@
-"""Nodes that do the work of several, taken apart into ComfyUI's own.
+"""Expand composite nodes into the core nodes they wrap.
 
 What reads the graph then needs to know only these. The parts keep the name of the node in the file, so that
 places and warnings name what its user sees.
@@ -6,8 +6,7 @@ places and warnings name what its user sees.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from ..graph import Graph
 from ..passthrough import EASY_PIPE
 from .expansion import Parts, Rule
 from .loaders import easy_loader, efficient_loader, efficient_loader_sdxl, preset_latent
@@ -22,15 +21,12 @@ from .samplers import (  # fmt: skip
     renamed_sampler,
 )
 
-if TYPE_CHECKING:
-    from ..graph import Graph
-
 MAX_PARTS = 20_000
-"""In one graph."""
+"""Nodes made in one graph."""
 
 
 def expand(graph: Graph) -> bool:
-    """Take all such nodes of a graph apart; False where there are more parts than are made."""
+    """Expand all composite nodes of a graph; False where that makes more than MAX_PARTS nodes."""
     order = {name: i for i, name in enumerate(PARTS)}  # a sampler asks what its loader gives
     nodes = sorted(
         (node for node in graph.nodes.values() if node.class_type in order), key=lambda n: order[n.class_type]
@@ -86,4 +82,4 @@ PARTS: dict[str, Rule] = {
     "SDXL Empty Latent Image (rgthree)": preset_latent("dimensions", latent=0, width=1, height=2),
     "EmptyLatentImagePresets": preset_latent("dimensions", latent=0, width=1, height=2),
 }
-"""Nodes to take apart. All but the last ones give nothing for the slots that they do not name."""
+"""Composite nodes. All but the last ones give nothing for the slots that they do not name."""

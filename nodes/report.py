@@ -1,11 +1,11 @@
-"""A generation as rows of text, for whoever shows it: driver and bot. For the nodes see :mod:`..summary`."""
+"""A generation as rows of text, for whoever shows it: driver and bot. For the nodes see :mod:`nodes.summary`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ..generation import Generation, Lora
+from .generation import Generation, Lora
 
 FIELDS = (
     "origin", "positive", "negative", "seed", "cfg", "steps", "sampler", "scheduler", "denoise", "guidance", "checkpoint",
@@ -47,7 +47,7 @@ def as_rows(generation: Generation) -> list[Row]:
 
 
 def carried_rows(generation: Generation) -> list[tuple[str, str]]:
-    """What else the image carries, nested names joined by dots: what Distillery's /checkmetadata prints."""
+    """Collect what else the image carries, nested names joined by dots: what Distillery's /checkmetadata prints."""
     return list(_flat("", generation.carried))
 
 

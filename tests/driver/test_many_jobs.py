@@ -16,8 +16,8 @@ from faulty_line import Line
 from PIL import Image
 
 from distillery.driver import AsyncUpscaler, CancelToken, JobCancelled, NotStarted, Preview, SourceError, Upscaler
-from distillery.driver import upscaler as driver_module
 from distillery.driver.cli.app import main
+from distillery.driver.jobs import runner
 from distillery.driver.server.client import ComfyClient
 from distillery.nodes.parameters import MINI_NAME
 
@@ -171,7 +171,7 @@ def test_a_server_that_is_down_gets_no_jobs(server, source, tmp_path):
 
 
 def test_a_job_of_a_server_that_goes_silent_is_run_elsewhere_once(server, source, tmp_path, monkeypatch):
-    monkeypatch.setattr(driver_module, "GONE_ELSEWHERE", 1.0)
+    monkeypatch.setattr(runner, "UNREACHABLE_WITH_FALLBACK", 1.0)
     line = Line(server.url)
     events: list = []
 
@@ -182,25 +182,25 @@ def test_a_job_of_a_server_that_goes_silent_is_run_elsewhere_once(server, source
 
     with Upscaler(server=[line.url, server.url], out=tmp_path) as upscaler:
         result = upscaler.upscale(source, "--seed 31", report, power=0.2, **MINI)
-        silent = upscaler._pool.members[0]
-        assert silent.failures == 1 and len(silent.orphans) == 1
+        silent = upscaler.backend.pool.servers[0]
+        assert silent.failures == 1 and len(silent.orphaned_jobs) == 1
     assert result.server == server.url and [p.name for p in tmp_path.iterdir()] == ["hill_2x.png"]
     assert any("elsewhere" in getattr(event, "text", "") for event in events)
     line.close()
 
 
 def test_a_job_that_ended_behind_a_broken_line_is_not_run_again(server, source, tmp_path, monkeypatch):
-    monkeypatch.setattr(driver_module, "GONE_ELSEWHERE", 1.0)
+    monkeypatch.setattr(runner, "UNREACHABLE_WITH_FALLBACK", 1.0)
     line = Line(server.url)
     queued: list[str] = []
-    real = ComfyClient.attend
+    real = ComfyClient.resume
 
     def attend(self, prompt_id, *rest):
         queued.append(prompt_id)
         line.cut = False  # the line is back by the time it is asked once more
         return real(self, prompt_id, *rest)
 
-    monkeypatch.setattr(ComfyClient, "attend", attend)
+    monkeypatch.setattr(ComfyClient, "resume", attend)
 
     def report(event):
         if getattr(event, "title", "") == "HiRes pass (KSampler)" and not queued:

@@ -1,0 +1,106 @@
+"""Options that several commands share: definitions and parsing."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from ...nodes.command import parse_value
+from ...nodes.parameters import PARAMETERS
+from .terminal import MISSING
+from .terminal_image import Protocol, protocol
+
+JOB_OPTIONS = (
+    "out", "json", "allow-host", "server", "comfyui", "verbose", "help", "continue-on-error", "skip-existing", "manifest", "log",
+    "preview", "compare",
+)  # fmt: skip
+SOURCE = "image file, - for the standard input, or URL of a Discord attachment"
+
+
+def add_source_options(parser: argparse.ArgumentParser) -> None:
+    """Define the options of every command that reads images."""
+    parser.add_argument(
+        "--allow-host", metavar="HOST", action="append", default=[],
+        help="fetch links of this host too, by its exact name; can be given more than once",
+    )  # fmt: skip
+
+
+def add_parameters(group: Any, more: dict[str, str], **defaults: str) -> None:
+    """Define an option for each parameter.
+
+    more: text to add to the help, by parameter. defaults: defaults that differ from the table's.
+    """
+    for parameter in PARAMETERS:
+        group.add_argument(
+            f"--{parameter.name}", dest=f"parameter_{parameter.name}", action="append", nargs="?", const=MISSING,
+            metavar="X" if parameter.kind == "float" else "N" if parameter.kind == "int" else parameter.name.upper(),
+            help=f"{parameter.meaning}; {parameter.accepts}{more.get(parameter.name, '')}; "
+            f"default {defaults.get(parameter.name, parameter.default)}".replace("%", "%%"),
+        )  # fmt: skip
+
+
+def add_output(parser: argparse.ArgumentParser) -> None:
+    """Define the options for results, previews and the log."""
+    parser.add_argument("--out", metavar="DIR", default=".", help="folder of the results (default: this one)")
+    parser.add_argument(
+        "--preview", action="store_true",
+        help="show the picture while it is made, where the terminal can (iTerm2's and kitty's protocols)",
+    )  # fmt: skip
+    parser.add_argument("--log", metavar="FILE", help="append what happens as JSON lines, with ids of the jobs")
+
+
+def add_manifest(parser: Any) -> None:
+    """Define ``--manifest``."""
+    parser.add_argument(
+        "--manifest", metavar="FILE", help="append a JSON line for each picture: what was made, and how"
+    )
+
+
+def add_server_options(parser: argparse.ArgumentParser) -> None:
+    """Define the options that choose the ComfyUI."""
+    group = parser.add_argument_group("server (default: a managed ComfyUI, started when needed)")
+    group.add_argument(
+        "--server", metavar="URL", action="append",
+        help="use this running ComfyUI, such as http://127.0.0.1:8188; repeated: each image goes to the least busy",
+    )  # fmt: skip
+    group.add_argument("--comfyui", metavar="DIR", help="start the ComfyUI in this folder")
+    group.add_argument("--verbose", action="store_true", help="show the log on the terminal")
+
+
+def typed_parameters(options: argparse.Namespace) -> dict[str, list[str] | None]:
+    """Return the parameters as typed. Raises CommandError if a value is missing."""
+    given = {p.name: getattr(options, f"parameter_{p.name}") for p in PARAMETERS}
+    for parameter in PARAMETERS:
+        if MISSING in (given[parameter.name] or ()):
+            parse_value(parameter, "")  # raises, with what is accepted
+    return given
+
+
+@contextlib.contextmanager
+def logged_to(file: str | None) -> Iterator[None]:
+    """Log to a file as JSON lines within the context; None: no file."""
+    if file is None:
+        yield
+        return
+    from ..log import log_to
+
+    handler = log_to(Path(file))
+    package = logging.getLogger(__name__.partition(".")[0])
+    package.setLevel(logging.INFO)
+    package.addHandler(handler)
+    try:
+        yield
+    finally:
+        package.removeHandler(handler)
+        handler.close()
+
+
+def preview_protocol(options: argparse.Namespace, screen: Console) -> Protocol | None:
+    """Return the protocol to show previews by; None if they are not wanted or the terminal has none."""
+    return protocol(terminal=screen.is_terminal) if options.preview and not options.json else None

@@ -169,13 +169,13 @@ def test_the_version_is_stated_once():
     assert f'requires-comfyui = ">={comfyui_version.OLDEST}"' in text
 
 
-@pytest.mark.parametrize(("found", "is_taken"), [("0.3.64", False), ("0.29.9", False), ("0.30.0", True), ("1.0", True)])
+@pytest.mark.parametrize(("found", "is_taken"), [("0.3.64", False), ("0.26.9", False), ("0.27.0", True), ("1.0", True)])
 def test_a_comfyui_that_is_too_old_is_named(monkeypatch, found, is_taken):
     monkeypatch.setitem(sys.modules, "comfyui_version", types.SimpleNamespace(__version__=found))
     if is_taken:
         comfyui_version.check()
     else:
-        with pytest.raises(ImportError, match=rf"needs ComfyUI 0\.30\.0 or newer; this is ComfyUI {found}\. Update"):
+        with pytest.raises(ImportError, match=rf"needs ComfyUI 0\.27\.0 or newer; this is ComfyUI {found}\. Update"):
             asyncio.run(distillery.comfy_entrypoint())
 
 

@@ -95,7 +95,7 @@ def _run(upscale_model: Any, image: torch.Tensor, tile: int, batch: int, device:
 def _patcher(upscale_model: Any) -> Any:
     """Return what ComfyUI's memory management knows an upscale model by.
 
-    ComfyUI's loader has made one since 0.30; loaders of other packs need not.
+    ComfyUI's loader makes one in 0.30 and made none in 0.27; loaders of other packs need not.
     """
     if getattr(upscale_model, "patcher", None) is None:
         devices = {"load_device": mm.get_torch_device(), "offload_device": mm.unet_offload_device()}

@@ -79,7 +79,7 @@ def test_a_mask_is_enlarged_with_the_image(comfy):
 
 
 def test_a_model_without_a_patcher_gets_one_that_it_keeps(comfy):
-    """As ComfyUI before 0.30 loads them, and other packs do."""
+    """As ComfyUI 0.27 loads them, and other packs may."""
     model = Model(comfy, 10_000)
     model.model, model.patcher = torch.nn.Conv2d(1, 1, 1), None
     run(model, torch.rand(1, 70, 90, 3))

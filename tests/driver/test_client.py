@@ -177,7 +177,7 @@ def test_a_job_that_cannot_be_heard_is_not_taken_for_stalled_so_soon(client, mon
     started = time.monotonic()
     client.run(blurred(1200, 4, color=2))
     client.close()
-    monkeypatch.setattr(client_module, "_EventStream", Deaf)
+    monkeypatch.setattr(client_module, "EventStream", Deaf)
     monkeypatch.setattr(client_module, "STALL_TIMEOUT", (time.monotonic() - started) / 2)
     monkeypatch.setattr(client_module, "POLL", 0.1)
     assert client.run(blurred(1200, 4, color=3)).outputs["2"]["images"]

@@ -33,7 +33,7 @@ from distillery.driver.events import Message, Stage, Step
 from distillery.driver.server import api, managed
 from distillery.driver.server import client as client_module
 from distillery.driver.server.client import ComfyClient
-from distillery.driver.server.event_stream import EventStream, Executing, NodeProgress
+from distillery.driver.server.event_stream import EventStream, Executing, NodeProgress, Other
 from distillery.nodes.parameters import MINI_NAME
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
@@ -392,11 +392,11 @@ def test_a_cancel_at_the_very_start_of_a_job_is_not_lost(server, client, source,
         done = Strike(token.cancel)
 
         def note(event, done=done):
-            if event["type"] == "execution_start":
+            if event == Other("execution_start"):
                 done()
 
         with pytest.raises(JobCancelled):
-            client.run(blurred(1500, 40, color=int(time.monotonic() * 1000) % 1_000_000), None, note, token)
+            client.run(blurred(1500, 40, color=int(time.monotonic() * 1000) % 1_000_000), None, None, note, token)
     done.recovered()
     assert idle(server.url)
 
@@ -489,7 +489,7 @@ def test_a_stalled_transfer_is_tried_again_and_given_up(line, source, out, monke
     monkeypatch.setattr(api, "HTTP_TIMEOUT", (1, 1))
     stall = Strike(line.flowing.clear)
     attempts = []
-    name = "view" if part == "download" else "_request"
+    name = "view" if part == "download" else "request"
     real = getattr(ComfyClient, name)
 
     def stalling(self, *given, **options):

@@ -20,7 +20,7 @@ from distillery.nodes.generation import Generation, HiRes, Lora
 from distillery.nodes.recall import recall, recall_text
 from distillery.nodes.recall.containers.image import read_contents
 from distillery.nodes.recall.graph.composites.table import PARTS
-from distillery.nodes.recall.graph.graph import Graph
+from distillery.nodes.recall.graph.load import read_graph
 from distillery.nodes.recall.graph.passthrough import PIPES, SWITCHES
 from distillery.nodes.recall.graph.ui_widgets import WIDGETS
 from distillery.nodes.recall.graph.value_nodes import VALUE_NODES
@@ -597,7 +597,7 @@ def test_every_value_node_takes_whatever_comes() -> None:
             inputs = dict.fromkeys(
                 (name.rstrip("*") + ("1" if name.endswith("*") else "") for name in rule.names), value
             )
-            graph = Graph.from_api(
+            graph = read_graph(
                 {"50": node(kind, **inputs), "1": node("X", **{str(s): ["50", s] for s in range(-1, 6)})}
             )
             assert graph is not None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...generation import Generation
 from ..containers.texts import TextChunks
-from ..graph.graph import Graph
+from ..graph.load import read_graph
 from ..graph.ui_workflow import is_workflow, to_api
 from ..walk.walk import walk
 
@@ -22,7 +22,7 @@ def read(chunks: TextChunks) -> Generation | None:
         try:
             if data is not None and is_workflow(data):
                 data, warnings = to_api(data)
-            graph = Graph.from_api(data)
+            graph = read_graph(data)
         except ValueError as error:
             chunks.problems.append(str(error))
             continue

@@ -9,6 +9,7 @@ from ...generation import Generation
 from ..builder import Draft
 from ..containers.texts import TextChunks
 from ..graph.graph import Graph
+from ..graph.load import read_graph
 from ..walk.walk import walk
 
 ORIGIN = "distillery-old"
@@ -37,7 +38,7 @@ def read(chunks: TextChunks) -> Generation | None:
     inputs = data.get("template_inputs")
     inputs = inputs if isinstance(inputs, Mapping) else {}
     try:
-        graph = Graph.from_api(data["comfy_api"])
+        graph = read_graph(data["comfy_api"])
     except ValueError as error:
         graph = None
         chunks.problems.append(str(error))

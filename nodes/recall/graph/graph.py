@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from .composites.table import expand
 from .nodes import Constant, Link, Node, Source, plain, to_link
 from .passthrough import passed_on
 from .value_nodes import VALUE_NODES
@@ -22,10 +21,7 @@ MAX_VALUE_DEPTH = 100
 
 
 class Graph:
-    """The nodes of an API graph, in the order of the file.
-
-    Nodes that do the work of several are there in parts (see :mod:`nodes.recall.graph.composites.table`).
-    """
+    """The nodes of an API graph, in the order of the file. :func:`.load.read_graph` makes one."""
 
     def __init__(self, nodes: Iterable[Node]) -> None:
         self.nodes = {node.id: node for node in nodes}
@@ -35,30 +31,20 @@ class Graph:
         self._values: dict[Link, Any] = {}
         self._hops = 0
         self._depth = 0
-        self._cut = not expand(self)
-        self._values.clear()  # what could not be told while the graph was not yet whole
+        self._truncated = False
 
     @property
     def exhausted(self) -> bool:
         """True when the graph is larger than it is read: what was read is not complete."""
-        return self._cut or self._hops > MAX_HOPS
+        return self._truncated or self._hops > MAX_HOPS
 
-    @classmethod
-    def from_api(cls, data: Any) -> Graph | None:
-        """Read parsed JSON; ``None`` where it holds no nodes. Entries that are no nodes are left out.
+    def mark_truncated(self) -> None:
+        """Count the graph as :attr:`exhausted`."""
+        self._truncated = True
 
-        Raises ValueError for more than MAX_NODES nodes.
-        """
-        if not isinstance(data, Mapping):
-            return None
-        nodes = []
-        for key, entry in data.items():
-            if isinstance(entry, Mapping) and isinstance(entry.get("class_type"), str):
-                inputs = entry.get("inputs")
-                nodes.append(Node(str(key), entry["class_type"], inputs if isinstance(inputs, Mapping) else {}))
-        if len(nodes) > MAX_NODES:
-            raise ValueError(f"the graph has {len(nodes)} nodes; at most {MAX_NODES} are read")
-        return cls(nodes) if nodes else None
+    def forget_values(self) -> None:
+        """Compute every value anew, once the graph has changed."""
+        self._values.clear()
 
     def replace(self, node: Node, outputs: Mapping[int, Any]) -> None:
         """Put others in the place of a node.

@@ -9,23 +9,26 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from ...values import to_integer
 from .nodes import Node, Step, to_link
 
-if TYPE_CHECKING:
-    from .graph import Graph
+
+class Values(Protocol):
+    """The values at the inputs of nodes: all of a graph that a switch asks for."""
+
+    def value(self, node: Node, name: str) -> Any: ...
 
 
-def passed_on(graph: Graph, node: Node, slot: int, wanted: str | None) -> list[Step] | None:
+def passed_on(values: Values, node: Node, slot: int, wanted: str | None) -> list[Step] | None:
     """Where an output of a node comes from, in the order of precedence; ``None`` for a node that makes it itself."""
     kind = node.class_type
     if kind in REROUTES:
-        values = list(node.inputs.values())
-        return [Step(value, wanted) for value in sorted(values, key=lambda value: to_link(value) is None)[:1]]
+        entries = list(node.inputs.values())
+        return [Step(value, wanted) for value in sorted(entries, key=lambda value: to_link(value) is None)[:1]]
     if kind in SWITCHES:
-        return [Step(value, wanted) for value in SWITCHES[kind](graph, node, slot)]
+        return [Step(value, wanted) for value in SWITCHES[kind](values, node, slot)]
     if kind in SAME_SLOT:
         names = SAME_SLOT[kind]
         return [Step(node.inputs.get(names[slot]), wanted)] if 0 <= slot < len(names) else []
@@ -48,7 +51,7 @@ SAME_SLOT: dict[str, tuple[str, ...]] = {
 
 # switches
 
-Choice = Callable[["Graph", Node, int], Sequence[Any]]
+Choice = Callable[[Values, Node, int], Sequence[Any]]
 """Of a switch: the values at the inputs that it may pass on, in the order of precedence."""
 
 
@@ -60,14 +63,14 @@ def _numbered(node: Node, prefix: str) -> list[str]:
 
 def _first(prefix: str) -> Choice:
     """The first input that has something."""
-    return lambda graph, node, slot: [node.inputs[name] for name in _numbered(node, prefix)]
+    return lambda values, node, slot: [node.inputs[name] for name in _numbered(node, prefix)]
 
 
 def _by_number(selector: str, *prefixes: str, first: int = 1) -> Choice:
     """The input whose number is at the selector. prefixes: of the inputs, by output slot."""
 
-    def choose(graph: Graph, node: Node, slot: int) -> Sequence[Any]:
-        number = to_integer(graph.value(node, selector))
+    def choose(values: Values, node: Node, slot: int) -> Sequence[Any]:
+        number = to_integer(values.value(node, selector))
         if number is None or not 0 <= slot < len(prefixes):
             return []
         names = _numbered(node, prefixes[slot])
@@ -80,8 +83,8 @@ def _by_number(selector: str, *prefixes: str, first: int = 1) -> Choice:
 def _by_truth(selector: str, *pairs: tuple[str, str]) -> Choice:
     """One of two inputs. pairs: the input for true and the one for false, by output slot."""
 
-    def choose(graph: Graph, node: Node, slot: int) -> Sequence[Any]:
-        truth = graph.value(node, selector)
+    def choose(values: Values, node: Node, slot: int) -> Sequence[Any]:
+        truth = values.value(node, selector)
         if not isinstance(truth, int | float) or not 0 <= slot < len(pairs):
             return []
         return [node.inputs.get(pairs[slot][0 if truth else 1])]
@@ -91,7 +94,7 @@ def _by_truth(selector: str, *pairs: tuple[str, str]) -> Choice:
 
 def _either(newer: Choice, older: Choice) -> Choice:
     """A switch whose inputs have had other names in another version."""
-    return lambda graph, node, slot: newer(graph, node, slot) or older(graph, node, slot)
+    return lambda values, node, slot: newer(values, node, slot) or older(values, node, slot)
 
 
 SWITCHES: dict[str, Choice] = {

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
+from ..graph import Graph
 from ..nodes import Link, Node, to_link
-
-if TYPE_CHECKING:
-    from ..graph import Graph
 
 
 class Parts:

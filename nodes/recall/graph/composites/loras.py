@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ....values import to_integer, to_number
+from ..graph import Graph
 from ..nodes import Node, to_link
 from .expansion import LoraEntry, Parts, Rule
-
-if TYPE_CHECKING:
-    from ..graph import Graph
 
 MAX_LORAS = 200
 """In one node, and in one stack."""

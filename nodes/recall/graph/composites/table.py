@@ -6,8 +6,7 @@ places and warnings name what its user sees.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from ..graph import Graph
 from ..passthrough import EASY_PIPE
 from .expansion import Parts, Rule
 from .loaders import easy_loader, efficient_loader, efficient_loader_sdxl, preset_latent
@@ -21,9 +20,6 @@ from .samplers import (  # fmt: skip
     pipe_sampler,
     renamed_sampler,
 )
-
-if TYPE_CHECKING:
-    from ..graph import Graph
 
 MAX_PARTS = 20_000
 """In one graph."""

@@ -30,6 +30,10 @@ class Draft:
         """Whether the field is known, be it as "none" (the checkpoint's own VAE, no LoRA)."""
         return name in self._fields
 
+    def get(self, name: str) -> Any:
+        """Return the value of a field so far; ``None`` if it has none."""
+        return self._values.get(name)
+
     def set(self, name: str, value: Any, where: str) -> None:
         """Set a field (``hires.steps`` for the nested ones). ``None`` and what is set already are ignored;
         a value of the wrong type or out of range is left out with a warning."""

@@ -6,7 +6,7 @@ from ...values import to_integer, to_number
 from ..graph.nodes import Node
 from .image_path import Picture, is_sampler
 from .reader import At, Reader
-from .samplers import TILED_UPSCALERS, Sampling, Schedule, denoise_for, read_sampling
+from .samplers import TILED_UPSCALERS, Sampling, Schedule, denoise_for
 
 _KEEP_SIZE = {
     "VAEEncode", "VAEEncodeTiled", "VAEEncodeForInpaint", "SetLatentNoiseMask", "RepeatLatentBatch", "LatentFromBatch",
@@ -32,8 +32,8 @@ def read_steps(reader: Reader, sampling: Sampling, picture: Picture) -> None:
         reader.draft.warn(f"{sampling.node} does not say how many steps it ran")
         return
     remaining, total = ran
-    followers = [_sampling for node in picture.samplers if node is not sampling.node
-                 and not (_sampling := read_sampling(reader, node)).adds_noise]  # fmt: skip
+    others = (picture.sampling(node) for node in picture.samplers if node is not sampling.node)
+    followers = [other for other in others if not other.adds_noise]
     custom = sampling.node.class_type != "KSamplerAdvanced"
     handed_on = sampling.hands_on and (bool(followers) or not custom)
     # What is left over is run by the next sampler, Distillery's refiner for one: the steps of both count.
@@ -77,7 +77,7 @@ def read_hires(reader: Reader, base: Node, picture: Picture) -> None:
     graph, draft = reader.graph, reader.draft
     passes = [
         node for node in picture.samplers
-        if node.class_type in TILED_UPSCALERS or (node is not base and read_sampling(reader, node).adds_noise)
+        if node.class_type in TILED_UPSCALERS or (node is not base and picture.sampling(node).adds_noise)
     ]  # fmt: skip
     if not passes:
         return
@@ -85,7 +85,7 @@ def read_hires(reader: Reader, base: Node, picture: Picture) -> None:
     node = (tiled or passes)[-1]
     if len(passes) > 1:
         draft.warn(f"the image had several passes after the first: {node} is read as its HiRes pass")
-    schedule = read_sampling(reader, node).schedule
+    schedule = picture.sampling(node).schedule
     if schedule is not None and schedule.has_denoise and not schedule.partial:
         reader.take("hires.steps", At(schedule.node, "steps"))
         reader.take("hires.denoise", At(schedule.node, "denoise"))
@@ -119,7 +119,7 @@ def _enlargement(reader: Reader, node: Node, picture: Picture) -> None:
                 reader.take("hires.scale", At(step, "scale_by"))
         elif step.class_type in ("LatentUpscale", "ImageScale") and draft.has("width"):
             width = to_number(graph.value(step, "width"))
-            base = draft.build("").width
+            base = draft.get("width")
             if width and base:
                 draft.set("hires.scale", width / base, reader.place(step, "width"))
 

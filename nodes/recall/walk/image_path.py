@@ -6,7 +6,7 @@ from collections import deque
 
 from ..graph.nodes import Node, to_link
 from .reader import Reader
-from .samplers import OTHER_SAMPLER_INPUTS, PLAIN_SAMPLERS, TILED_UPSCALERS
+from .samplers import OTHER_SAMPLER_INPUTS, PLAIN_SAMPLERS, TILED_UPSCALERS, Sampling, read_sampling
 
 PIXEL_INPUTS = (
     "images", "image", "samples", "latent_image", "latent", "pixels", "upscaled_image", "image1", "image2", "image_a",
@@ -22,6 +22,7 @@ class Picture:
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
         self._sources: dict[str, list[Node]] = {}
+        self._samplings: dict[str, Sampling] = {}
         self.nodes: list[Node] = self._way()
 
     def _way(self) -> list[Node]:
@@ -80,6 +81,12 @@ class Picture:
                 found.add(node_id)
                 todo += following.get(node_id, ())
         return found
+
+    def sampling(self, node: Node) -> Sampling:
+        """Read a sampler of the path; each is read once."""
+        if node.id not in self._samplings:
+            self._samplings[node.id] = read_sampling(self._reader, node)
+        return self._samplings[node.id]
 
     @property
     def samplers(self) -> list[Node]:

@@ -167,7 +167,7 @@ def read_vae(reader: Reader, base: Node, picture: Picture) -> None:
             reader.take("vae", At(loader, VAE_LOADERS[loader.class_type]))
         elif loader.class_type in CHECKPOINT_LOADERS:
             draft.note("vae", f"{reader.place(node, 'vae')}: the checkpoint's own")
-            own = draft.build("").checkpoint
+            own = draft.get("checkpoint")
             if own is not None and graph.value(loader, CHECKPOINT_LOADERS[loader.class_type]) != own:
                 draft.warn(f"the VAE comes from another checkpoint ({loader}): it is not kept")
         else:

@@ -14,7 +14,7 @@ from .image_path import Picture
 from .models import read_models, read_vae
 from .prompts import read_prompt
 from .reader import Reader
-from .samplers import TILED_UPSCALERS, denoise_for, read_sampling
+from .samplers import TILED_UPSCALERS, denoise_for
 
 
 def walk(graph: Graph, where: str) -> Draft:
@@ -39,7 +39,7 @@ def _read(reader: Reader) -> None:
         )
         return
     first = base or upscalers[-1]
-    sampling = read_sampling(reader, first)
+    sampling = picture.sampling(first)
     draft.warn(*sampling.problems)
     reader.take("seed", sampling.seed)
     reader.take("cfg", sampling.cfg)

@@ -14,7 +14,7 @@ from ...generation import Generation
 from ...values import to_number
 from ..builder import Draft, shown
 from ..containers.texts import TextChunks
-from .cutoff import FILLER, NOT_APPLIED, used_regions
+from ..cutoff import FILLER, NOT_APPLIED, used_regions
 
 ORIGIN = "distillery"
 

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from ..formats.cutoff import NOT_APPLIED, used_regions
+from ..cutoff import NOT_APPLIED, used_regions
 from ..graph.nodes import Link, Node, Source, to_link
 from .reader import At, Reader
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from ...values import to_number
+from ..values import to_number
 
 FILLER = "34YuToz6voGaZ5Y8"
 """Stands in Distillery's region and target fields that are not used."""

@@ -205,7 +205,7 @@ def work(options: argparse.Namespace) -> int:
 
         with atheris.instrument_imports(include=["distillery.nodes"]):
             import distillery.nodes.recall
-            import distillery.nodes.recall.report  # noqa: F401
+            import distillery.nodes.report  # noqa: F401
     progress = load_progress(options.folder, Progress(engine, int(number), options.seed, options.inputs))
     if progress.done >= progress.target:
         return 0

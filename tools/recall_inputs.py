@@ -22,7 +22,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from distillery.nodes.generation import Generation, from_dict, to_dict
 from distillery.nodes.recall import RecallError, recall, recall_text
-from distillery.nodes.recall.report import as_rows, carried_rows
+from distillery.nodes.report import as_rows, carried_rows
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -206,7 +206,7 @@ def _finite(value: Any) -> Any:
 
 def show_generation(generation: Generation) -> None:
     """The fields with their places, what else the image carries, the warnings."""
-    from ...nodes.recall.report import NO_DATA, carried_rows
+    from ...nodes.report import NO_DATA, carried_rows
 
     console = Console(soft_wrap=True)
     if generation.empty:

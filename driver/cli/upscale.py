@@ -334,7 +334,7 @@ def show_result(result: Result) -> None:
 
 def generation_table(generation: Generation) -> Table:
     """What is known of a generation, with where it was found."""
-    from ...nodes.recall.report import as_rows
+    from ...nodes.report import as_rows
 
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     table.add_column(style="cyan", no_wrap=True)

@@ -20,10 +20,10 @@ from distillery.nodes.generation import Generation, HiRes, Lora
 from distillery.nodes.recall import FORMATS, RecallError, recall, recall_text
 from distillery.nodes.recall.containers.image import read_contents
 from distillery.nodes.recall.graph.arithmetic import evaluate
-from distillery.nodes.recall.report import as_rows, carried_rows
 from distillery.nodes.recall.sizes import output_size
 from distillery.nodes.recall.walk.walk import denoise_for
 from distillery.nodes.record import record_for
+from distillery.nodes.report import as_rows, carried_rows
 
 SUFFIX = ", best quality, high quality, good"
 NEGATIVE = "nsfw, worst quality, deformed, low quality, bad"

@@ -33,8 +33,8 @@ from distillery.nodes.recall.formats.a1111_samplers import sampling
 from distillery.nodes.recall.formats.novelai import comfyui_weights
 from distillery.nodes.recall.formats.prompt_syntax import a1111_differences, lift_networks, name_embeddings
 from distillery.nodes.recall.merge import merge
-from distillery.nodes.recall.report import as_rows, carried_rows
 from distillery.nodes.record import record_for
+from distillery.nodes.report import as_rows, carried_rows
 
 BASE = "Steps: 20, Sampler: Euler, CFG scale: 7, Seed: 5, Size: 512x768, RNG: CPU, Version: v1.10.1"
 

@@ -1,11 +1,11 @@
-"""A generation as rows of text, for whoever shows it: driver and bot. For the nodes see :mod:`..summary`."""
+"""A generation as rows of text: every field, for a terminal. For the nodes see :mod:`.summary`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ..generation import Generation, Lora
+from .generation import Generation, Lora
 
 FIELDS = (
     "origin", "positive", "negative", "seed", "cfg", "steps", "sampler", "scheduler", "denoise", "guidance", "checkpoint",

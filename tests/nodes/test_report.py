@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from distillery.nodes.generation import Generation, Lora
-from distillery.nodes.recall.report import FIELDS, as_rows
+from distillery.nodes.report import FIELDS, as_rows
 
 GENERATION = Generation(
     origin="a1111", positive="a cat", seed=2**64 - 1, cfg=7.5, checkpoint_hash="0123456789",

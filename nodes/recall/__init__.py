@@ -14,11 +14,17 @@ from ..generation import Generation
 from .containers.image import Source, read_contents
 from .containers.texts import TextChunks
 from .errors import RecallError
-from .formats import a1111, fooocus, invokeai, novelai, swarmui
-from .formats import comfyui as comfyui_graph
-from .formats import distillery as distillery_new
-from .formats import distillery_legacy as distillery_old
-from .formats import upscale_record as own
+from .formats import (
+    a1111,
+    comfyui,
+    distillery,
+    distillery_legacy,
+    fooocus,
+    invokeai,
+    novelai,
+    swarmui,
+    upscale_record,
+)
 from .merge import merge
 from .sizes import check_size
 
@@ -38,10 +44,10 @@ class Format(Protocol):
 
 
 FORMATS: tuple[Format, ...] = (
-    own,  # first: an image of this pack also holds the graph of the upscale, which is not how it was made
-    distillery_new,
-    distillery_old,
-    comfyui_graph,
+    upscale_record,  # first: an image of this pack also holds the graph of the upscale, which is not how it was made
+    distillery,
+    distillery_legacy,
+    comfyui,
     swarmui,
     fooocus,
     invokeai,
@@ -49,7 +55,7 @@ FORMATS: tuple[Format, ...] = (
     a1111,  # last: other programs write texts as A1111 does, and say so
 )
 """In the order in which they are asked; the first that finds generation data is taken."""
-GRAPHS: tuple[Format, ...] = (comfyui_graph,)
+GRAPHS: tuple[Format, ...] = (comfyui,)
 """Formats that a text may stand beside."""
 BESIDE_A_GRAPH: tuple[Format, ...] = (swarmui, fooocus, a1111)
 """Formats that image savers write beside a ComfyUI graph: they fill what the graph does not say."""

@@ -11,7 +11,7 @@ from ..values import CHECKS, STRENGTH, to_hash, to_name
 _GENERATION_DATA = {"positive", "negative", "seed", "cfg", "steps", "sampler", "scheduler", "checkpoint"}
 
 
-class Draft:
+class GenerationBuilder:
     """A generation in the making. What is set first stays: call in order of precedence."""
 
     def __init__(self) -> None:
@@ -22,7 +22,7 @@ class Draft:
         self.carried: dict[str, Any] = {}
 
     @property
-    def found(self) -> bool:
+    def has_generation_data(self) -> bool:
         """True when there is generation data: a size or a sharpening alone is none."""
         return bool(self._loras) or not self._values.keys().isdisjoint(_GENERATION_DATA)
 
@@ -46,7 +46,7 @@ class Draft:
         self._values[name] = checked
         self._fields[name] = where
 
-    def note(self, name: str, where: str) -> None:
+    def set_known_none(self, name: str, where: str) -> None:
         """Write down that a field is known to be "none"."""
         self._fields.setdefault(name, where)
 
@@ -83,11 +83,11 @@ class Draft:
         values = dict(self._values)
         hires = HiRes(**{k.partition(".")[2]: values.pop(k) for k in list(values) if k.startswith("hires.")})
         return Generation(
-            origin=origin if self.found else "none",
+            origin=origin if self.has_generation_data else "none",
             **values,
             loras=self._loras or (),
             hires=hires,
-            fields=dict(self._fields) if self.found else {},
+            fields=dict(self._fields) if self.has_generation_data else {},
             warnings=tuple(self._warnings),
             carried=dict(self.carried),
         )

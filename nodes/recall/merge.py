@@ -24,7 +24,7 @@ def merge(graph: Generation, other: Generation) -> Generation:
     The other source's hashes belong to files that both name. Its warnings are kept where it filled a gap that
     they may be about.
     """
-    source = _source(other)
+    keyword = _keyword(other)
     values: dict[str, Any] = {}
     places = dict(graph.fields)
     warnings: list[str] = []
@@ -44,7 +44,7 @@ def merge(graph: Generation, other: Generation) -> Generation:
             fill(key, key)
         elif ours is None or not same(ours, theirs):
             kept = shown(ours) if ours is not None else graph.fields[key]
-            warnings.append(f"{source} says {key} {shown(theirs)}, the graph says {kept}: the graph is kept")
+            warnings.append(f"{keyword} says {key} {shown(theirs)}, the graph says {kept}: the graph is kept")
     if graph.width is None and graph.height is None and other.width is not None:
         fill("width", "width")
         fill("height", "height")
@@ -61,18 +61,18 @@ def merge(graph: Generation, other: Generation) -> Generation:
         values["loras"] = tuple(_with_hash(lora, other.loras) for lora in graph.loras)
         if not _same_loras(graph.loras, other.loras):
             warnings.append(
-                f"{source} says the LoRAs {_listed(other.loras)}, the graph says {_listed(graph.loras)}: the graph is kept"
+                f"{keyword} says the LoRAs {_listed(other.loras)}, the graph says {_listed(graph.loras)}: the graph is kept"
             )
 
     hires = {}
     for part in (f.name for f in fields(HiRes)):
         if getattr(graph.hires, part) is None and getattr(other.hires, part) is not None:
             hires[part] = getattr(other.hires, part)
-            places[f"hires.{part}"] = other.fields.get(f"hires.{part}", source)
+            places[f"hires.{part}"] = other.fields.get(f"hires.{part}", keyword)
     if hires:
         values["hires"] = replace(graph.hires, **hires)
 
-    carried = {**graph.carried, **({source: dict(other.carried)} if other.carried else {})}
+    carried = {**graph.carried, **({keyword: dict(other.carried)} if other.carried else {})}
     merged = replace(graph, **values, fields=places, carried=carried)
     return merged.warn(*warnings, *(other.warnings if filled & _TELLING else ()))
 
@@ -137,7 +137,7 @@ def _listed(loras: tuple[Lora, ...]) -> str:
     return shown(", ".join(f"{lora.name} {lora.strength_model:g}" for lora in loras))
 
 
-def _source(other: Generation) -> str:
+def _keyword(other: Generation) -> str:
     """The keyword of the text, as its places have it."""
     place = next(iter(other.fields.values()), other.origin)
     return "parameters" if place.startswith(("parameters", "sui_")) else other.origin

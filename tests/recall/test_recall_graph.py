@@ -19,7 +19,7 @@ from recall_samples import node, plain_graph, png
 from distillery.nodes.generation import Generation, HiRes, Lora
 from distillery.nodes.recall import recall, recall_text
 from distillery.nodes.recall.containers.image import read_contents
-from distillery.nodes.recall.graph.composites.table import PARTS
+from distillery.nodes.recall.graph.composites.table import COMPOSITES
 from distillery.nodes.recall.graph.load import read_graph
 from distillery.nodes.recall.graph.passthrough import PIPES, SWITCHES
 from distillery.nodes.recall.graph.ui_widgets import WIDGETS
@@ -767,7 +767,7 @@ def test_ten_thousand_nodes_of_every_kind() -> None:
 
 
 def test_parts_of_nodes_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("distillery.nodes.recall.graph.composites.table.MAX_PARTS", 1)
+    monkeypatch.setattr("distillery.nodes.recall.graph.composites.table.MAX_ADDED_NODES", 1)
     assert any("not read to its end" in w for w in read(efficient()).warnings)
 
 
@@ -810,7 +810,7 @@ def test_damaged_graphs_raise_nothing(data: st.DataObject) -> None:
     assert isinstance(read(graph), Generation)
 
 
-KINDS = sorted({*PARTS, *PIPES, *SWITCHES, *VALUE_NODES, *ENCODERS, *PLAIN_SAMPLERS, *TILED_UPSCALERS, *WIDGETS,
+KINDS = sorted({*COMPOSITES, *PIPES, *SWITCHES, *VALUE_NODES, *ENCODERS, *PLAIN_SAMPLERS, *TILED_UPSCALERS, *WIDGETS,
                 "Reroute", "VAEDecode", "SaveImage", "ControlNetApplyAdvanced", "ConditioningCombine"})  # fmt: skip
 NAMES = sorted({
     *(name for rule in VALUE_NODES.values() for name in rule.names), *(name for names in WIDGETS.values() for name in names),

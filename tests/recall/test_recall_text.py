@@ -28,7 +28,7 @@ from recall_text_samples import (
 
 from distillery.nodes.generation import Generation, HiRes, Lora, from_dict, to_dict
 from distillery.nodes.recall import recall, recall_text
-from distillery.nodes.recall.formats.a1111 import take_apart, version_of
+from distillery.nodes.recall.formats.a1111 import parse_text, version_of
 from distillery.nodes.recall.formats.a1111_samplers import sampling
 from distillery.nodes.recall.formats.novelai import comfyui_weights
 from distillery.nodes.recall.formats.prompt_syntax import a1111_differences, lift_networks, name_embeddings
@@ -102,8 +102,8 @@ def test_the_last_line_of_settings_is_taken() -> None:
 
 @pytest.mark.parametrize("line", ["Steps: into the unknown", "Steps: 20, Sampler: Euler", "steps: 1, a b: 2, c d: 3"])
 def test_line_with_too_few_settings_is_prompt(line: str) -> None:
-    assert take_apart(f"a lake\n{line}") is None
-    parts = take_apart(f"a lake\n{line}\n{BASE}")
+    assert parse_text(f"a lake\n{line}") is None
+    parts = parse_text(f"a lake\n{line}\n{BASE}")
     assert parts is not None and parts.positive == f"a lake\n{line}"
 
 

@@ -6,7 +6,7 @@ import re
 from typing import NamedTuple
 
 
-class Sampling(NamedTuple):
+class SamplerNames(NamedTuple):
     """ComfyUI's names; ``None`` where there is nothing to tell them from."""
 
     sampler: str | None
@@ -71,7 +71,7 @@ AUTOMATIC_SINCE = (1, 9)
 """The version of A1111 from which on a sampler without a schedule means the sampler's own."""
 
 
-def sampling(name: str, schedule: str, version: tuple[int, int] | None) -> Sampling:
+def sampling(name: str, schedule: str, version: tuple[int, int] | None) -> SamplerNames:
     """ComfyUI's sampler and scheduler for A1111's.
 
     name: of the sampler, before 1.9 with the schedule behind it ("DPM++ 2M Karras").
@@ -80,7 +80,7 @@ def sampling(name: str, schedule: str, version: tuple[int, int] | None) -> Sampl
     """
     name, schedule = " ".join(name.split()), " ".join(schedule.split())
     if not name or name.lower() == "undefined":
-        return Sampling(None, _scheduler(schedule)[0], _scheduler(schedule)[1])
+        return SamplerNames(None, _scheduler(schedule)[0], _scheduler(schedule)[1])
     base, suffix = _split(name)
     warnings: list[str] = []
     lower = base.lower()
@@ -97,18 +97,18 @@ def sampling(name: str, schedule: str, version: tuple[int, int] | None) -> Sampl
 
     if schedule and schedule.lower() != "automatic":
         scheduler, more = _scheduler(schedule)
-        return Sampling(sampler, scheduler, (*warnings, *more))
+        return SamplerNames(sampler, scheduler, (*warnings, *more))
     if suffix:
         scheduler, more = _scheduler(suffix)
-        return Sampling(sampler, scheduler, (*warnings, *more))
+        return SamplerNames(sampler, scheduler, (*warnings, *more))
     if schedule or automatic_always or (version is not None and version >= AUTOMATIC_SINCE):
-        return Sampling(sampler, automatic, tuple(warnings))
+        return SamplerNames(sampler, automatic, tuple(warnings))
     if version is None and automatic != "normal":
         warnings.append(
             f'the image names neither a schedule nor a version of A1111: "{name[:60]}" is taken to be '
             "of A1111 before 1.9, with the schedule normal"
         )
-    return Sampling(sampler, "normal", tuple(warnings))
+    return SamplerNames(sampler, "normal", tuple(warnings))
 
 
 def _split(name: str) -> tuple[str, str]:

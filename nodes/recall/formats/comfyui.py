@@ -27,8 +27,8 @@ def read(chunks: TextChunks) -> Generation | None:
             chunks.problems.append(str(error))
             continue
         if graph is not None:
-            draft = walk(graph, key)
-            draft.warn(*warnings)
-            draft.carried["nodes"] = graph.size
-            return draft.build(ORIGIN)
+            builder = walk(graph, key)
+            builder.warn(*warnings)
+            builder.carried["nodes"] = graph.size
+            return builder.build(ORIGIN)
     return None

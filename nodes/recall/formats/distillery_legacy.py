@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...generation import Generation
-from ..builder import Draft
+from ..builder import GenerationBuilder
 from ..containers.texts import TextChunks
 from ..graph.graph import Graph
 from ..graph.load import read_graph
@@ -42,23 +42,23 @@ def read(chunks: TextChunks) -> Generation | None:
     except ValueError as error:
         graph = None
         chunks.problems.append(str(error))
-    draft = walk(graph, "comfy_api") if graph else Draft()
+    builder = walk(graph, "comfy_api") if graph else GenerationBuilder()
 
     for name, key in _GAPS.items():
-        draft.set(name, inputs.get(key), f"template_inputs.{key}")
-    if not draft.has("loras") and "SD15_LORA_1" in inputs:
-        draft.warn("the LoRAs could not be read from the graph: those of template_inputs are used, in numeric order")
-        draft.set_loras(_loras(inputs), "template_inputs without LoRAs")
+        builder.set(name, inputs.get(key), f"template_inputs.{key}")
+    if not builder.has("loras") and "SD15_LORA_1" in inputs:
+        builder.warn("the LoRAs could not be read from the graph: those of template_inputs are used, in numeric order")
+        builder.set_loras(_lora_entries(inputs), "template_inputs without LoRAs")
     labels = _labels(graph) if graph else {}
-    draft.set("family", labels.get("model_type"), "comfy_api label model_type")
+    builder.set("family", labels.get("model_type"), "comfy_api label model_type")
 
-    draft.carried.update({f"label_{key}": value for key, value in labels.items()})
+    builder.carried.update({f"label_{key}": value for key, value in labels.items()})
     if inputs:
-        draft.carried["template_inputs"] = dict(inputs)
-    return draft.build(ORIGIN)
+        builder.carried["template_inputs"] = dict(inputs)
+    return builder.build(ORIGIN)
 
 
-def _loras(inputs: Mapping[str, Any]) -> list[tuple[Any, Any, Any, str]]:
+def _lora_entries(inputs: Mapping[str, Any]) -> list[tuple[Any, Any, Any, str]]:
     return [
         (
             inputs[f"SD15_LORA_{n}"],

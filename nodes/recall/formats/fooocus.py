@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...generation import Generation
-from ..builder import Draft, shown
+from ..builder import GenerationBuilder, shown
 from ..containers.texts import TextChunks
 from . import a1111
 
@@ -45,46 +45,46 @@ def read(chunks: TextChunks) -> Generation | None:
     data = chunks.json_object(KEY)
     if data is None or not _is_fooocus(chunks, data):
         return None
-    draft = Draft()
+    builder = GenerationBuilder()
     for name, keys in _FIELDS.items():
         for key in keys:
-            draft.set(name, data.get(key), place(key))
+            builder.set(name, data.get(key), place(key))
     for name, keys in _PROMPTS.items():
         for key in keys:
-            draft.set(name, _prompt(data.get(key)), place(key))
+            builder.set(name, _prompt(data.get(key)), place(key))
     for key in ("resolution", "Resolution"):
         if match := _SIZE.fullmatch(str(data.get(key, ""))):
-            draft.set("width", match[1], place(key))
-            draft.set("height", match[2], place(key))
+            builder.set("width", match[1], place(key))
+            builder.set("height", match[2], place(key))
     vae = data.get("vae", data.get("VAE"))
     if isinstance(vae, str) and not vae.startswith("Default") and vae not in ("", "None"):
-        draft.set("vae", vae, place("vae"))
+        builder.set("vae", vae, place("vae"))
     else:
-        draft.note("vae", f"{place('vae')}: the checkpoint's own")
-    _loras(draft, data)
-    draft.set("family", "sdxl", _FAMILY)
+        builder.set_known_none("vae", f"{place('vae')}: the checkpoint's own")
+    _set_loras(builder, data)
+    builder.set("family", "sdxl", _FAMILY)
     refiner = data.get("refiner_model", data.get("Refiner Model"))
     if refiner not in (None, "", "None"):
-        draft.warn(f"the image was made with a refiner ({shown(refiner)}), which the HiRes pass does not use")
+        builder.warn(f"the image was made with a refiner ({shown(refiner)}), which the HiRes pass does not use")
     styles = data.get("styles", data.get("Styles"))
     if isinstance(data.get("full_prompt"), list) and len(data["full_prompt"]) > 1:
-        draft.warn("Fooocus reads the prompt and each of its styles by itself: they are joined by commas")
+        builder.warn("Fooocus reads the prompt and each of its styles by itself: they are joined by commas")
     elif "full_prompt" not in data and styles not in (None, "", "[]", []):
-        draft.warn(f"the image was made with the styles {shown(styles)}, whose words it does not tell")
-    _warn(draft, data.get("inpaint_method"), data.get("freeu"))
-    draft.carried[KEY] = data
-    return draft.build(ORIGIN)
+        builder.warn(f"the image was made with the styles {shown(styles)}, whose words it does not tell")
+    _warn(builder, data.get("inpaint_method"), data.get("freeu"))
+    builder.carried[KEY] = data
+    return builder.build(ORIGIN)
 
 
 def _read_a1111(chunks: TextChunks) -> Generation | None:
     text = chunks.get(KEY, "")
     if chunks.get(SCHEME) != "a1111" and "Version: Fooocus" not in text[-2000:]:
         return None
-    draft = a1111.read_draft(chunks)
-    if draft is None:
+    builder = a1111.collect(chunks)
+    if builder is None:
         return None
-    draft.set("family", "sdxl", _FAMILY)
-    return draft.build(ORIGIN)
+    builder.set("family", "sdxl", _FAMILY)
+    return builder.build(ORIGIN)
 
 
 def _is_fooocus(chunks: TextChunks, data: Mapping[str, Any]) -> bool:
@@ -104,7 +104,7 @@ def _prompt(value: Any) -> Any:
     return value
 
 
-def _loras(draft: Draft, data: Mapping[str, Any]) -> None:
+def _set_loras(builder: GenerationBuilder, data: Mapping[str, Any]) -> None:
     entries: list[tuple[Any, Any, Any, str]] = []
     hashes: dict[str, Any] = {}
     loras = data.get("loras")
@@ -115,7 +115,7 @@ def _loras(draft: Draft, data: Mapping[str, Any]) -> None:
                 if len(lora) > 2 and isinstance(lora[0], str):
                     hashes[lora[0]] = lora[2]
             else:
-                draft.warn(f"{place(f'loras[{i}]')} is no LoRA and is left out: {shown(lora)}")
+                builder.warn(f"{place(f'loras[{i}]')} is no LoRA and is left out: {shown(lora)}")
     else:
         for key, value in data.items():
             if _LORA.fullmatch(key) and isinstance(value, str):
@@ -125,13 +125,13 @@ def _loras(draft: Draft, data: Mapping[str, Any]) -> None:
                 name, weight = parts if len(parts) == 2 else (value, None)
                 if name != "None":
                     entries.append((name, weight, weight, place(key)))
-    draft.set_loras(entries, f"{KEY} without LoRAs", hashes)
+    builder.set_loras(entries, f"{KEY} without LoRAs", hashes)
 
 
-def _warn(draft: Draft, inpainting: Any, freeu: Any) -> None:
+def _warn(builder: GenerationBuilder, inpainting: Any, freeu: Any) -> None:
     for value, what in ((inpainting, "inpainting"), (freeu, "FreeU")):
         if value not in (None, "", "None"):
-            draft.warn(f"the image was made with {what}, which the HiRes pass does not use")
+            builder.warn(f"the image was made with {what}, which the HiRes pass does not use")
 
 
 def place(key: str) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...generation import Generation
-from ..builder import Draft, shown
+from ..builder import GenerationBuilder, shown
 from ..containers.texts import TextChunks
 
 ORIGIN = "novelai"
@@ -41,7 +41,7 @@ def read(chunks: TextChunks) -> Generation | None:
     data = chunks.json_object(KEY)
     if data is None:
         return None
-    draft = Draft()
+    builder = GenerationBuilder()
     for side, key, version4, older in (
         ("positive", "prompt", "v4_prompt", chunks.get("Description")),
         ("negative", "uc", "v4_negative_prompt", None),
@@ -52,23 +52,23 @@ def read(chunks: TextChunks) -> Generation | None:
         else:
             where = f"{KEY}.{version4}.caption"
         if len(captions) > 1:
-            draft.warn(f"the {side} prompt has a part for each character: they are joined by commas")
-        _prompt(draft, side, captions, where)
+            builder.warn(f"the {side} prompt has a part for each character: they are joined by commas")
+        _prompt(builder, side, captions, where)
     for name, key in (("seed", "seed"), ("steps", "steps"), ("cfg", "scale"), ("width", "width"), ("height", "height")):
-        draft.set(name, data.get(key), f"{KEY}.{key}")
+        builder.set(name, data.get(key), f"{KEY}.{key}")
     if str(data.get("request_type", "")) in ("Img2ImgRequest", "NativeInfillingRequest") or "strength" in data:
-        draft.set("denoise", data.get("strength"), f"{KEY}.strength")
-    _sampler(draft, data)
+        builder.set("denoise", data.get("strength"), f"{KEY}.strength")
+    _sampler(builder, data)
     for key, what in _NOT_USED.items():
         if data.get(key):
-            draft.warn(f"the image was made with {what} ({key}), which the HiRes pass does not use")
+            builder.warn(f"the image was made with {what} ({key}), which the HiRes pass does not use")
     source = chunks.get("Source", "")
-    draft.warn(
+    builder.warn(
         f"the image was made with a model of NovelAI's own ({shown(source)}), which cannot be had as a file: "
         "choose a checkpoint with --model"
     )
-    draft.carried.update(Source=source, Comment=data)
-    return draft.build(ORIGIN)
+    builder.carried.update(Source=source, Comment=data)
+    return builder.build(ORIGIN)
 
 
 def _captions(prompt: Any) -> tuple[list[Any] | None, str]:
@@ -87,28 +87,28 @@ def _captions(prompt: Any) -> tuple[list[Any] | None, str]:
     ], ""
 
 
-def _prompt(draft: Draft, side: str, captions: list[Any], where: str) -> None:
+def _prompt(builder: GenerationBuilder, side: str, captions: list[Any], where: str) -> None:
     if not all(isinstance(text, str) for text in captions):
-        draft.set(side, captions[0], where)
+        builder.set(side, captions[0], where)
         return
     text = ", ".join(captions)
     written = comfyui_weights(text)
     if written != text:
-        draft.warn(f"NovelAI's weights in the {side} prompt are written as ComfyUI has them, such as (words:1.05)")
-    draft.set(side, written, where)
+        builder.warn(f"NovelAI's weights in the {side} prompt are written as ComfyUI has them, such as (words:1.05)")
+    builder.set(side, written, where)
 
 
-def _sampler(draft: Draft, data: Mapping[str, Any]) -> None:
+def _sampler(builder: GenerationBuilder, data: Mapping[str, Any]) -> None:
     name = data.get("sampler")
     if isinstance(name, str):
         if name not in _SAMPLERS:
-            draft.warn(f"ComfyUI has no sampler {shown(name)}: euler_ancestral stands in for it")
-        draft.set("sampler", _SAMPLERS.get(name, "euler_ancestral"), f"{KEY}.sampler")
+            builder.warn(f"ComfyUI has no sampler {shown(name)}: euler_ancestral stands in for it")
+        builder.set("sampler", _SAMPLERS.get(name, "euler_ancestral"), f"{KEY}.sampler")
     schedule = data.get("noise_schedule")
     if isinstance(schedule, str):
         if schedule not in _SCHEDULES:
-            draft.warn(f"ComfyUI has no schedule {shown(schedule)}: normal stands in for it")
-        draft.set("scheduler", _SCHEDULES.get(schedule, "normal"), f"{KEY}.noise_schedule")
+            builder.warn(f"ComfyUI has no schedule {shown(schedule)}: normal stands in for it")
+        builder.set("scheduler", _SCHEDULES.get(schedule, "normal"), f"{KEY}.noise_schedule")
 
 
 def comfyui_weights(prompt: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from .nodes import Constant, Link, Node, Source, plain, to_link
+from .nodes import Constant, Link, Node, Output, plain, to_link
 from .passthrough import passed_on
 from .value_nodes import VALUE_NODES
 
@@ -59,7 +59,7 @@ class Graph:
         """The link at an input, as it stands there; ``None`` for a value or nothing."""
         return to_link(node.inputs.get(name))
 
-    def source(self, link: Link | None) -> Source | None:
+    def source(self, link: Link | None) -> Output | None:
         """The node and slot that a link comes from, behind whatever only passes it on.
 
         A value that stands at a node which passes it on is a :class:`Constant`.
@@ -92,7 +92,7 @@ class Graph:
                     return node, link.slot
         return None
 
-    def input(self, node: Node, name: str) -> Source | None:
+    def input(self, node: Node, name: str) -> Output | None:
         """:meth:`source` of an input."""
         return self.source(self.link(node, name))
 
@@ -103,7 +103,7 @@ class Graph:
         """
         return self._resolve(node.inputs.get(name))
 
-    def culprit(self, node: Node, name: str) -> Node | None:
+    def first_unknown_node(self, node: Node, name: str) -> Node | None:
         """The node at which the computation of a linked value ended, for a message."""
         visited: set[str] = set()
         todo = [self.link(node, name)]

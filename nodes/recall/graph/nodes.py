@@ -21,13 +21,13 @@ class Node:
     id: str
     class_type: str
     inputs: Mapping[str, Any]
-    whole: Node | None = None
+    composite: Node | None = None
     """The node of the file that this one is a part of."""
     names: Mapping[str, str] = field(default_factory=dict)
     """What the inputs of a part are called in the file, where that differs."""
 
     def __str__(self) -> str:
-        node = self.whole or self
+        node = self.composite or self
         return f"node {short(node.id)} ({short(node.class_type)})"
 
     def place(self, name: str) -> str:
@@ -44,7 +44,7 @@ class Constant(Node):
         return cls(at.id, "PrimitiveNode", {"value": value}, at)
 
 
-Source = tuple[Node, int]
+Output = tuple[Node, int]
 """A node and the slot of one of its outputs."""
 
 

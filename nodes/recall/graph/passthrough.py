@@ -23,17 +23,17 @@ class Values(Protocol):
 
 def passed_on(values: Values, node: Node, slot: int, wanted: str | None) -> list[Step] | None:
     """Where an output of a node comes from, in the order of precedence; ``None`` for a node that makes it itself."""
-    kind = node.class_type
-    if kind in REROUTES:
+    class_type = node.class_type
+    if class_type in REROUTES:
         entries = list(node.inputs.values())
         return [Step(value, wanted) for value in sorted(entries, key=lambda value: to_link(value) is None)[:1]]
-    if kind in SWITCHES:
-        return [Step(value, wanted) for value in SWITCHES[kind](values, node, slot)]
-    if kind in SAME_SLOT:
-        names = SAME_SLOT[kind]
+    if class_type in SWITCHES:
+        return [Step(value, wanted) for value in SWITCHES[class_type](values, node, slot)]
+    if class_type in SAME_SLOT:
+        names = SAME_SLOT[class_type]
         return [Step(node.inputs.get(names[slot]), wanted)] if 0 <= slot < len(names) else []
-    if kind in PIPES:
-        return PIPES[kind].steps(node, slot, wanted)
+    if class_type in PIPES:
+        return PIPES[class_type].steps(node, slot, wanted)
     return None
 
 

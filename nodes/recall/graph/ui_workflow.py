@@ -138,7 +138,7 @@ class _Workflow:
 
     def convert(self) -> Converted:
         graph: dict[str, Any] = {}
-        untold: dict[str, _Node] = {}
+        unnamed: dict[str, _Node] = {}
         warnings: list[str] = []
         for scope, node in self._running(self.root):
             if node.type.startswith(("workflow>", "workflow/")):
@@ -148,10 +148,10 @@ class _Workflow:
             inputs, known = self._inputs(scope, node)
             graph[scope.prefix + node.id] = {"class_type": node.type, "inputs": inputs}
             if not known:
-                untold[scope.prefix + node.id] = node
+                unnamed[scope.prefix + node.id] = node
         if self.hops > MAX_HOPS:
             warnings.append("the workflow has more links than are followed: it was not read to its end")
-        met = [str(untold[node_id]) for node_id in _upstream(graph) if node_id in untold]
+        met = [str(unnamed[node_id]) for node_id in _upstream(graph) if node_id in unnamed]
         if met:
             names = ", ".join(met[:8]) + (", …" if len(met) > 8 else "")
             warnings.append(f"the workflow does not say which value of a node is what, and is not known for {names}")
@@ -224,7 +224,7 @@ class _Workflow:
         return None, None
 
 
-def widget_values(kind: str, values: Any, inputs: list[str | None]) -> tuple[dict[str, Any], bool]:
+def widget_values(class_type: str, values: Any, inputs: list[str | None]) -> tuple[dict[str, Any], bool]:
     """Widget values by name, and whether they could be told.
 
     inputs: of the node's sockets, the names of the widgets that they belong to (``None`` for the others).
@@ -233,17 +233,17 @@ def widget_values(kind: str, values: Any, inputs: list[str | None]) -> tuple[dic
         return {key: _value(value) for key, value in values.items() if isinstance(key, str)}, True
     if not isinstance(values, list) or not values:
         return {}, True
-    if kind in _LISTS:
-        return _LISTS[kind](values), True
+    if class_type in _LISTS:
+        return _LISTS[class_type](values), True
     # Newer editors name every widget: then there are as many values as names. Older ones name only those that
     # were turned into sockets, so that a table of the common nodes is needed. Buttons have values too.
     named = [name for name in inputs if name is not None]
-    table = list(WIDGETS.get(kind, ()))
+    table = list(WIDGETS.get(class_type, ()))
     for buttons in (False, True):
         for names, fewer in ((named, False), (table, True)):
             if names and (found := _matched(names, values, fewer, buttons)) is not None:
                 return found, True
-    return {}, kind in WIDGETS and all(_one_of(value, _BUTTONS) for value in values)
+    return {}, class_type in WIDGETS and all(_one_of(value, _BUTTONS) for value in values)
 
 
 def _matched(names: list[str], values: list[Any], fewer: bool, buttons: bool) -> dict[str, Any] | None:

@@ -27,7 +27,7 @@ class ValueNode:
     """The inputs that count. One that ends with ``*`` stands for all that begin so, in the order of the file."""
     outputs: tuple[Compute | None, ...]
     """By slot: arguments by name (``None``: absent or unknown) to a value, or to ``None`` where it cannot be told."""
-    whole: bool = True
+    needs_all: bool = True
     """Whether nothing can be told where a linked input is unknown: an unknown text must not pose as empty."""
 
     def names_of(self, node: Node) -> list[str]:
@@ -42,7 +42,7 @@ class ValueNode:
     def value(self, arguments: Arguments, slot: int, unknown: bool) -> Any:
         """The value of an output. unknown: whether a linked input could not be told."""
         compute = self.outputs[slot] if 0 <= slot < len(self.outputs) else None
-        if compute is None or (unknown and self.whole):
+        if compute is None or (unknown and self.needs_all):
             return None
         value = compute(arguments)
         return None if isinstance(value, str) and len(value) > MAX_TEXT else value
@@ -66,7 +66,7 @@ def _each(result: Compute, kinds: tuple[Callable[[Any], Any], ...]) -> tuple[Com
 
 def _as_it_stands(*names: str) -> ValueNode:
     """By slot, the values of these inputs."""
-    return ValueNode(names, tuple(map(_input, names)), whole=False)
+    return ValueNode(names, tuple(map(_input, names)), needs_all=False)
 
 
 def _in_every_slot(name: str, *kinds: Callable[[Any], Any]) -> ValueNode:
@@ -115,7 +115,7 @@ def _expression(name: str, *outputs: Callable[[Any], Any], variables: str = "abc
     return ValueNode(
         (name, *(prefix + variable for variable in variables)),
         _each(result, outputs),
-        whole=False,
+        needs_all=False,
     )
 
 
@@ -166,7 +166,7 @@ def preset_size(preset: Any) -> tuple[int, int] | None:
 # texts
 
 
-def _text(value: Any) -> str:
+def _as_text(value: Any) -> str:
     """A text to be joined: numbers as they print, nothing as empty."""
     return "" if value is None else value if isinstance(value, str) else str(value)
 
@@ -177,9 +177,9 @@ def _joined(
     """Texts in a row. delimiter: the input with what stands between them, or ``between`` itself."""
 
     def join(arguments: Arguments) -> str | None:
-        middle = _text(arguments[delimiter]) if delimiter else between
+        middle = _as_text(arguments[delimiter]) if delimiter else between
         middle = "\n" if middle == "\\n" else middle
-        texts = [_text(value) for key, value in arguments.items() if key not in (delimiter, strip)]
+        texts = [_as_text(value) for key, value in arguments.items() if key not in (delimiter, strip)]
         if strip and arguments[strip] in ("true", True):
             texts = [text.strip() for text in texts]
         if skip_empty:
@@ -199,7 +199,7 @@ def _replaced(text: str, *pairs: tuple[str, str], outputs: int = 1) -> ValueNode
         if not isinstance(result, str):
             return None
         for find, replacement in pairs:
-            old, new = _text(arguments[find]), _text(arguments[replacement])
+            old, new = _as_text(arguments[find]), _as_text(arguments[replacement])
             if not old and not new:
                 continue
             if len(result) + (result.count(old)) * len(new) > MAX_TEXT:
@@ -224,7 +224,7 @@ def _trimmed(arguments: Arguments) -> str | None:
 
 
 def _string_function(arguments: Arguments) -> str | None:
-    a, b, c = (_text(arguments[f"text_{letter}"]) for letter in "abc")
+    a, b, c = (_as_text(arguments[f"text_{letter}"]) for letter in "abc")
     tidy = arguments["tidy_tags"] == "yes"
     if arguments["action"] == "append":
         text = (", " if tidy else "").join(filter(None, (a, b, c)))

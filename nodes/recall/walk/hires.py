@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ...values import to_integer, to_number
 from ..graph.nodes import Node
-from .image_path import Picture, is_sampler
-from .reader import At, Reader
+from .image_path import ImagePath, is_sampler
+from .reader import GraphReader, InputRef
 from .samplers import TILED_UPSCALERS, Sampling, Schedule, denoise_for
 
 _KEEP_SIZE = {
@@ -17,22 +17,22 @@ _PRESETS = ("aspect_ratio", "resolution", "dimensions", "preset", "ratio")
 """By these inputs a node is seen to choose its size by a name that is not known here."""
 
 
-def read_steps(reader: Reader, sampling: Sampling, picture: Picture) -> None:
+def read_steps(reader: GraphReader, sampling: Sampling, image_path: ImagePath) -> None:
     """Set the steps, denoise and scheduler of the first pass."""
     schedule = sampling.schedule
     if schedule is None:
         return
-    reader.take("scheduler", schedule.scheduler)
+    reader.set_from("scheduler", schedule.scheduler)
     if schedule.has_denoise and not schedule.partial:
-        reader.take("steps", At(schedule.node, "steps"))
-        reader.take("denoise", At(schedule.node, "denoise"))
+        reader.set_from("steps", InputRef(schedule.node, "steps"))
+        reader.set_from("denoise", InputRef(schedule.node, "denoise"))
         return
     ran = _ran(schedule)
     if ran is None:
-        reader.draft.warn(f"{sampling.node} does not say how many steps it ran")
+        reader.builder.warn(f"{sampling.node} does not say how many steps it ran")
         return
     remaining, total = ran
-    others = (picture.sampling(node) for node in picture.samplers if node is not sampling.node)
+    others = (image_path.sampling(node) for node in image_path.samplers if node is not sampling.node)
     followers = [other for other in others if not other.adds_noise]
     custom = sampling.node.class_type != "KSamplerAdvanced"
     handed_on = sampling.hands_on and (bool(followers) or not custom)
@@ -42,11 +42,11 @@ def read_steps(reader: Reader, sampling: Sampling, picture: Picture) -> None:
     if not handed_on and end is not None and schedule.total is not None:
         steps = max(min(end, schedule.total) - schedule.start, 0)
     where = reader.place(schedule.node, schedule.inputs)
-    reader.draft.set("steps", steps, where)
-    reader.draft.set("denoise", denoise_for(remaining, total), where)
+    reader.builder.set("steps", steps, where)
+    reader.builder.set("denoise", denoise_for(remaining, total), where)
     for other in followers:
         if reader.graph.source(other.model) != reader.graph.source(sampling.model):
-            reader.draft.warn(f"{other.node} ran the last steps with a refiner: the HiRes pass does not use it")
+            reader.builder.warn(f"{other.node} ran the last steps with a refiner: the HiRes pass does not use it")
 
 
 def _ran(schedule: Schedule) -> tuple[int, int] | None:
@@ -57,78 +57,78 @@ def _ran(schedule: Schedule) -> tuple[int, int] | None:
     return schedule.total - schedule.start, total
 
 
-def read_size(reader: Reader, base: Node, picture: Picture) -> None:
+def read_size(reader: GraphReader, base: Node, image_path: ImagePath) -> None:
     """Set width and height of the first pass: of its empty latent, or of the image that it starts from."""
-    for node in picture.upstream(base)[1:]:
+    for node in image_path.upstream(base)[1:]:
         if "width" in node.inputs and "height" in node.inputs:
             if any(name in node.inputs for name in _PRESETS):
                 return
             width, height = (to_integer(reader.graph.value(node, side)) for side in ("width", "height"))
             if width and height:  # ImageScale takes 0 for "keep the proportions"
-                reader.draft.set("width", width, reader.place(node, "width"))
-                reader.draft.set("height", height, reader.place(node, "height"))
+                reader.builder.set("width", width, reader.place(node, "width"))
+                reader.builder.set("height", height, reader.place(node, "height"))
             return
         if node.class_type not in _KEEP_SIZE:
             return
 
 
-def read_hires(reader: Reader, base: Node, picture: Picture) -> None:
+def read_hires(reader: GraphReader, base: Node, image_path: ImagePath) -> None:
     """Set what the second pass was told."""
-    graph, draft = reader.graph, reader.draft
+    graph, builder = reader.graph, reader.builder
     passes = [
-        node for node in picture.samplers
-        if node.class_type in TILED_UPSCALERS or (node is not base and picture.sampling(node).adds_noise)
+        node for node in image_path.samplers
+        if node.class_type in TILED_UPSCALERS or (node is not base and image_path.sampling(node).adds_noise)
     ]  # fmt: skip
     if not passes:
         return
     tiled = [node for node in passes if node.class_type in TILED_UPSCALERS]
     node = (tiled or passes)[-1]
     if len(passes) > 1:
-        draft.warn(f"the image had several passes after the first: {node} is read as its HiRes pass")
-    schedule = picture.sampling(node).schedule
+        builder.warn(f"the image had several passes after the first: {node} is read as its HiRes pass")
+    schedule = image_path.sampling(node).schedule
     if schedule is not None and schedule.has_denoise and not schedule.partial:
-        reader.take("hires.steps", At(schedule.node, "steps"))
-        reader.take("hires.denoise", At(schedule.node, "denoise"))
+        reader.set_from("hires.steps", InputRef(schedule.node, "steps"))
+        reader.set_from("hires.denoise", InputRef(schedule.node, "denoise"))
     elif schedule is not None and (ran := _ran(schedule)):
         where = reader.place(schedule.node, schedule.inputs)
-        draft.set("hires.steps", ran[0], where)
-        draft.set("hires.denoise", denoise_for(*ran), where)
+        builder.set("hires.steps", ran[0], where)
+        builder.set("hires.denoise", denoise_for(*ran), where)
     if tiled:
         sides = [to_integer(graph.value(node, name)) for name in ("tile_width", "tile_height")]
         if sides[0] and sides[1]:
-            draft.set("hires.tile", max(sides[0], sides[1]), reader.place(node, "tile_width"))
+            builder.set("hires.tile", max(sides[0], sides[1]), reader.place(node, "tile_width"))
         if "upscale_by" in node.inputs:
-            reader.take("hires.scale", At(node, "upscale_by"))
-    _enlargement(reader, node, picture)
+            reader.set_from("hires.scale", InputRef(node, "upscale_by"))
+    _enlargement(reader, node, image_path)
 
 
-def _enlargement(reader: Reader, node: Node, picture: Picture) -> None:
+def _enlargement(reader: GraphReader, node: Node, image_path: ImagePath) -> None:
     """The upscale model between the passes, and the scale where it can be told."""
-    graph, draft = reader.graph, reader.draft
+    graph, builder = reader.graph, reader.builder
     with_model = False
-    for step in [node, *picture.upstream(node)[1:]]:
+    for step in [node, *image_path.upstream(node)[1:]]:
         if step is not node and is_sampler(step):
             break
         model = graph.input(step, "upscale_model")
         if model and "model_name" in model[0].inputs:
-            reader.take("hires.upscaler", At(model[0], "model_name"))
+            reader.set_from("hires.upscaler", InputRef(model[0], "model_name"))
             with_model = True
         elif step.class_type in ("LatentUpscaleBy", "ImageScaleBy"):
             # Before or after a model, whose own scale the file does not tell, it is not the whole enlargement.
-            if not with_model and not _model_before(reader, step, picture):
-                reader.take("hires.scale", At(step, "scale_by"))
-        elif step.class_type in ("LatentUpscale", "ImageScale") and draft.has("width"):
+            if not with_model and not _model_before(reader, step, image_path):
+                reader.set_from("hires.scale", InputRef(step, "scale_by"))
+        elif step.class_type in ("LatentUpscale", "ImageScale") and builder.has("width"):
             width = to_number(graph.value(step, "width"))
-            base = draft.get("width")
+            base = builder.get("width")
             if width and base:
-                draft.set("hires.scale", width / base, reader.place(step, "width"))
+                builder.set("hires.scale", width / base, reader.place(step, "width"))
 
 
-def _model_before(reader: Reader, start: Node, picture: Picture) -> bool:
+def _model_before(reader: GraphReader, start: Node, image_path: ImagePath) -> bool:
     """Whether an upscale model enlarged what this node enlarges by a factor; parts of one node know their scale."""
-    if start.whole is not None:
+    if start.composite is not None:
         return False
-    for node in picture.upstream(start)[1:]:
+    for node in image_path.upstream(start)[1:]:
         if is_sampler(node):
             return False
         if reader.graph.input(node, "upscale_model"):
@@ -136,12 +136,12 @@ def _model_before(reader: Reader, start: Node, picture: Picture) -> bool:
     return False
 
 
-def read_sharpening(reader: Reader, picture: Picture) -> None:
+def read_sharpening(reader: GraphReader, image_path: ImagePath) -> None:
     """Set the sharpening that came after the last sampler."""
-    for node in picture.nodes:
+    for node in image_path.nodes:
         if is_sampler(node):
             break
         # Distillery's own sharpening; any other kernel is another thing under the same name.
         kernel = [to_number(reader.graph.value(node, name)) for name in ("sharpen_radius", "sigma")]
         if node.class_type == "ImageSharpen" and kernel == [1, 0.5]:
-            reader.take("sharpen", At(node, "alpha"))
+            reader.set_from("sharpen", InputRef(node, "alpha"))

@@ -1,18 +1,18 @@
-"""What the modules that read a graph share: the graph, the draft, and how a field is taken from an input."""
+"""What the modules that read a graph share: the graph, the builder, and how a field is taken from an input."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-from ..builder import Draft
+from ..builder import GenerationBuilder
 from ..graph.graph import Graph
 from ..graph.nodes import Link, Node
 from ..graph.value_nodes import VALUE_NODES
 
 
 @dataclass(frozen=True)
-class At:
+class InputRef:
     """Where a field's value is: at an input of a node, or in what the node is."""
 
     node: Node
@@ -22,35 +22,35 @@ class At:
 
 
 @dataclass(frozen=True)
-class Reader:
-    """A graph that is read into a draft."""
+class GraphReader:
+    """A graph that is read into a builder."""
 
     graph: Graph
     where: str
     """Names the graph in the places of the fields, such as ``prompt``."""
-    draft: Draft
+    builder: GenerationBuilder
 
     def place(self, node: Node, name: str = "") -> str:
         return f"{self.where} {node.place(name) if name else node}"
 
-    def take(self, name: str, at: At | None) -> None:
+    def set_from(self, name: str, ref: InputRef | None) -> None:
         """Set a field; an input that is there and cannot be told is a warning."""
-        if at is None:
+        if ref is None:
             return
-        value = at.value
+        value = ref.value
         if value is None:
-            value = self.graph.value(at.node, at.name)
-            if value is None and self.graph.link(at.node, at.name):
-                self.draft.warn(f"{self.untold(at.node, at.name)}: {name} is not recalled")
-        self.draft.set(name, value, self.place(at.node, at.name))
+            value = self.graph.value(ref.node, ref.name)
+            if value is None and self.graph.link(ref.node, ref.name):
+                self.builder.warn(f"{self.why_unknown(ref.node, ref.name)}: {name} is not recalled")
+        self.builder.set(name, value, self.place(ref.node, ref.name))
 
-    def untold(self, node: Node, name: str) -> str:
+    def why_unknown(self, node: Node, name: str) -> str:
         """Why a linked input has no value, for a message."""
-        culprit = self.graph.culprit(node, name)
-        if culprit is None:
+        unknown = self.graph.first_unknown_node(node, name)
+        if unknown is None:
             return f"{node.place(name)} is linked to nothing"
-        known = culprit.class_type in VALUE_NODES
-        return f"{node.place(name)} comes from {culprit}, which " + ("does not tell" if known else "is not known here")
+        known = unknown.class_type in VALUE_NODES
+        return f"{node.place(name)} comes from {unknown}, which " + ("does not tell" if known else "is not known here")
 
     def follow(self, node: Node, *names: str) -> Link | None:
         """The link at the first of these inputs that is linked."""

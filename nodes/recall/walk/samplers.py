@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from ...values import to_integer, to_number
 from ..graph.nodes import Link, Node
-from .reader import At, Reader
+from .reader import GraphReader, InputRef
 
 PLAIN_SAMPLERS = {"KSampler", "KSamplerAdvanced", "SamplerCustom", "SamplerCustomAdvanced"}
 TILED_UPSCALERS = {"UltimateSDUpscale", "UltimateSDUpscaleNoUpscale", "UltimateSDUpscaleCustomSample"}
@@ -33,7 +33,7 @@ class Schedule:
     start: int = 0
     end: int | None = None
     """``None``: to the last one."""
-    scheduler: At | None = None
+    scheduler: InputRef | None = None
     denoise: float = 1.0
     """The schedule is itself the tail of one of int(total / denoise) steps."""
     has_denoise: bool = False
@@ -55,9 +55,9 @@ class Sampling:
     positive: tuple[Link | None, ...] = ()
     negative: tuple[Link | None, ...] = ()
     """Empty where the sampler takes none."""
-    seed: At | None = None
-    cfg: At | None = None
-    sampler: At | None = None
+    seed: InputRef | None = None
+    cfg: InputRef | None = None
+    sampler: InputRef | None = None
     schedule: Schedule | None = None
     adds_noise: bool = True
     """False where it goes on with the noise that the sampler before it left."""
@@ -66,20 +66,20 @@ class Sampling:
     problems: tuple[str, ...] = field(default=())
 
 
-def read_sampling(reader: Reader, node: Node) -> Sampling:
+def read_sampling(reader: GraphReader, node: Node) -> Sampling:
     """What a sampler was told."""
     graph = reader.graph
-    kind = node.class_type
+    class_type = node.class_type
     sampling = Sampling(
         node, graph.link(node, "model"), (graph.link(node, "positive"),), (graph.link(node, "negative"),),
-        At(node, "noise_seed" if "noise_seed" in node.inputs else "seed"), At(node, "cfg"), At(node, "sampler_name"),
+        InputRef(node, "noise_seed" if "noise_seed" in node.inputs else "seed"), InputRef(node, "cfg"), InputRef(node, "sampler_name"),
     )  # fmt: skip
-    if kind in ("SamplerCustom", "SamplerCustomAdvanced"):
+    if class_type in ("SamplerCustom", "SamplerCustomAdvanced"):
         sampling = _custom(reader, sampling)
-    elif kind == "KSamplerAdvanced":
+    elif class_type == "KSamplerAdvanced":
         start, end = (to_integer(graph.value(node, name)) for name in ("start_at_step", "end_at_step"))
         total = to_integer(graph.value(node, "steps"))
-        schedule = Schedule(node, total if start is not None else None, start or 0, end, At(node, "scheduler"),
+        schedule = Schedule(node, total if start is not None else None, start or 0, end, InputRef(node, "scheduler"),
                             inputs="steps, start_at_step")  # fmt: skip
         sampling = replace(
             sampling, schedule=schedule, adds_noise=graph.value(node, "add_noise") != "disable",
@@ -90,7 +90,7 @@ def read_sampling(reader: Reader, node: Node) -> Sampling:
     return sampling
 
 
-def _custom(reader: Reader, sampling: Sampling) -> Sampling:
+def _custom(reader: GraphReader, sampling: Sampling) -> Sampling:
     graph, node = reader.graph, sampling.node
     schedule, problems = _sigmas(reader, graph.input(node, "sigmas"), MAX_SIGMAS)
     sampler, more = _sampler(reader, node)
@@ -103,7 +103,7 @@ def _custom(reader: Reader, sampling: Sampling) -> Sampling:
     if noise is None or silent:
         seed = None
     else:
-        seed = At(noise[0], "noise_seed" if "noise_seed" in noise[0].inputs else "seed")
+        seed = InputRef(noise[0], "noise_seed" if "noise_seed" in noise[0].inputs else "seed")
         if seed.name not in noise[0].inputs:
             problems = (*problems, f"the noise comes from {noise[0]}, which is not known here: seed is not recalled")
             seed = None
@@ -111,27 +111,27 @@ def _custom(reader: Reader, sampling: Sampling) -> Sampling:
     return replace(guided, seed=seed, adds_noise=not silent, problems=(*problems, *more, *even_more))
 
 
-def _guided(reader: Reader, sampling: Sampling) -> tuple[Sampling, tuple[str, ...]]:
+def _guided(reader: GraphReader, sampling: Sampling) -> tuple[Sampling, tuple[str, ...]]:
     """Model, prompts and cfg of a guider."""
     graph = reader.graph
     found = graph.input(sampling.node, "guider")
     if found is None:
         return replace(sampling, model=None, positive=(None,), negative=(), cfg=None), ()
     guider = found[0]
-    kind = guider.class_type
+    class_type = guider.class_type
     model = graph.link(guider, "model")
     problems: tuple[str, ...] = ()
-    if kind == "BasicGuider":
+    if class_type == "BasicGuider":
         # It runs the model once a step, which is what cfg 1 comes to.
         positive, negative = (graph.link(guider, "conditioning"),), ()
-        return replace(sampling, model=model, positive=positive, negative=negative, cfg=At(guider, value=1.0)), ()
-    cfg = At(guider, "cfg")
+        return replace(sampling, model=model, positive=positive, negative=negative, cfg=InputRef(guider, value=1.0)), ()
+    cfg = InputRef(guider, "cfg")
     positives: tuple[Link | None, ...] = (graph.link(guider, "positive"),)
-    if kind == "DualCFGGuider":
-        cfg = At(guider, "cfg_conds")
+    if class_type == "DualCFGGuider":
+        cfg = InputRef(guider, "cfg_conds")
         positives = (graph.link(guider, "cond1"), graph.link(guider, "cond2"))
         problems = (f"{guider} has two positive prompts with a guidance of their own: that is not kept",)
-    elif kind != "CFGGuider":
+    elif class_type != "CFGGuider":
         problems = (f"{guider} guides in a way that is not known here: only its model, prompts and cfg are read",)
         if positives == (None,):
             positives = (graph.link(guider, "conditioning"),)
@@ -152,14 +152,14 @@ _USUAL = {"eta": 1.0, "s_noise": 1.0, "r": 0.5}
 _ON_GPU = {"dpmpp_2m_sde", "dpmpp_3m_sde", "dpmpp_sde"}
 
 
-def _sampler(reader: Reader, node: Node) -> tuple[At | None, tuple[str, ...]]:
+def _sampler(reader: GraphReader, node: Node) -> tuple[InputRef | None, tuple[str, ...]]:
     graph = reader.graph
     found = graph.input(node, "sampler")
     if found is None:
         return None, ()
     source = found[0]
     if source.class_type == "KSamplerSelect":
-        return At(source, "sampler_name"), ()
+        return InputRef(source, "sampler_name"), ()
     name = _SAMPLERS.get(source.class_type)
     if name is None:
         return None, (f"the sampler comes from {source}, which is not known here: it is not recalled",)
@@ -174,7 +174,7 @@ def _sampler(reader: Reader, node: Node) -> tuple[At | None, tuple[str, ...]]:
         if (value := to_number(graph.value(source, key))) is not None and value != usual
     ]  # fmt: skip
     problems = (f"{source} samples with {', '.join(unusual)}, which is not kept",) if unusual else ()
-    return At(source, value=name), problems
+    return InputRef(source, value=name), problems
 
 
 # sigmas
@@ -189,33 +189,35 @@ _SCHEDULERS = {
 }
 
 
-def _schedule(reader: Reader, node: Node, scheduler: At | None = None) -> Schedule:
+def _schedule(reader: GraphReader, node: Node, scheduler: InputRef | None = None) -> Schedule:
     """Of a node that has ``steps`` and possibly ``denoise``."""
     total = to_integer(reader.graph.value(node, "steps"))
     denoise = to_number(reader.graph.value(node, "denoise"))
     return Schedule(
-        node, total, scheduler=scheduler or (At(node, "scheduler") if "scheduler" in node.inputs else None),
+        node, total, scheduler=scheduler or (InputRef(node, "scheduler") if "scheduler" in node.inputs else None),
         denoise=denoise if denoise is not None and 0 < denoise <= 1 else 1.0, has_denoise="denoise" in node.inputs,
     )  # fmt: skip
 
 
-def _sigmas(reader: Reader, source: tuple[Node, int] | None, depth: int) -> tuple[Schedule | None, tuple[str, ...]]:
+def _sigmas(
+    reader: GraphReader, source: tuple[Node, int] | None, depth: int
+) -> tuple[Schedule | None, tuple[str, ...]]:
     """The schedule behind sigmas, and what about it is not read."""
     if source is None or depth == 0:
         return None, ()
     graph, (node, slot) = reader.graph, source
-    kind = node.class_type
+    class_type = node.class_type
     if graph.link(node, "sigmas"):
         schedule, problems = _sigmas(reader, graph.input(node, "sigmas"), depth - 1)
-        if kind not in ("SplitSigmas", "SplitSigmasDenoise"):
+        if class_type not in ("SplitSigmas", "SplitSigmasDenoise"):
             return schedule, (*problems, f"{node} changes the sigmas: what it does is not kept")
         return _split(reader, node, slot, schedule), problems
-    if kind in ("BasicScheduler",):
+    if class_type in ("BasicScheduler",):
         return _schedule(reader, node), ()
-    if kind in _SCHEDULERS:
-        name, inexact = _SCHEDULERS[kind]
+    if class_type in _SCHEDULERS:
+        name, inexact = _SCHEDULERS[class_type]
         problem = f"{node} has no exact counterpart among the schedulers' names: {name} stands in for it"
-        return _schedule(reader, node, At(node, value=name)), (problem,) if inexact else ()
+        return _schedule(reader, node, InputRef(node, value=name)), (problem,) if inexact else ()
     if "steps" in node.inputs:
         return _schedule(reader, node), (
             f"the schedule of {node} has no name that is known here: scheduler is not recalled",
@@ -223,7 +225,7 @@ def _sigmas(reader: Reader, source: tuple[Node, int] | None, depth: int) -> tupl
     return None, (f"the sigmas come from {node}, which is not known here: steps and scheduler are not recalled",)
 
 
-def _split(reader: Reader, node: Node, slot: int, whole: Schedule | None) -> Schedule | None:
+def _split(reader: GraphReader, node: Node, slot: int, whole: Schedule | None) -> Schedule | None:
     """One of the two halves that sigmas are split into."""
     if whole is None or whole.total is None:
         return whole

@@ -9,38 +9,38 @@ from ..graph import Graph
 from ..nodes import Link, Node, to_link
 
 
-class Parts:
+class Expansion:
     """The parts of a node as they are made, and what comes out of its slots."""
 
     def __init__(self, graph: Graph, node: Node) -> None:
         self.graph = graph
         self.node = node
-        self.made = 0
+        self.added = 0
         self.slots: dict[int, Any] = {}
 
-    def part(self, class_type: str, names: Mapping[str, str] | None = None, /, **inputs: Any) -> Link:
+    def add_node(self, class_type: str, names: Mapping[str, str] | None = None, /, **inputs: Any) -> Link:
         """Add a node. names: those of its inputs that have another name in the file."""
-        self.made += 1
-        part_id = f"{self.node.id}/{self.made}"
-        while part_id in self.graph.nodes:
-            part_id += "'"
-        self.graph.nodes[part_id] = Node(part_id, class_type, inputs, self.node.whole or self.node, names or {})
-        return Link(part_id, 0)
+        self.added += 1
+        node_id = f"{self.node.id}/{self.added}"
+        while node_id in self.graph.nodes:
+            node_id += "'"
+        self.graph.nodes[node_id] = Node(node_id, class_type, inputs, self.node.composite or self.node, names or {})
+        return Link(node_id, 0)
 
-    def renamed(self, class_type: str, names: Mapping[str, str], /, **inputs: Any) -> Link:
+    def add_renamed(self, class_type: str, names: Mapping[str, str], /, **inputs: Any) -> Link:
         """Add a node whose inputs are those of the whole under other names."""
         own = {name: self.node.inputs.get(given) for name, given in names.items()}
-        return self.part(class_type, names, **{**inputs, **own})
+        return self.add_node(class_type, names, **{**inputs, **own})
 
-    def loras(self, model: Any, clip: Any, loras: list[LoraEntry]) -> tuple[Any, Any]:
+    def add_loras(self, model: Any, clip: Any, loras: list[LoraEntry]) -> tuple[Any, Any]:
         """Add a chain of LoRA loaders; returns the links to its end. A way that is not linked stays so."""
         for lora in loras:
             names = {"lora_name": lora.at, "strength_model": lora.at, "strength_clip": lora.at}
             values = {"lora_name": lora.name, "strength_model": lora.model}
             if to_link(clip) is None:
-                model = self.part("LoraLoaderModelOnly", names, model=model, **values)
+                model = self.add_node("LoraLoaderModelOnly", names, model=model, **values)
             else:
-                loader = self.part("LoraLoader", names, model=model, clip=clip, strength_clip=lora.clip, **values)
+                loader = self.add_node("LoraLoader", names, model=model, clip=clip, strength_clip=lora.clip, **values)
                 model, clip = loader, Link(loader.id, 1)
         return model, clip
 
@@ -60,5 +60,5 @@ class LoraEntry(NamedTuple):
         return cls(node.inputs.get(name), node.inputs.get(model), node.inputs.get(clip), name)
 
 
-Rule = Callable[[Parts, Node], None]
+Rule = Callable[[Expansion, Node], None]
 """Takes nodes of one kind apart."""

@@ -9,7 +9,7 @@ from typing import Any
 from ....values import to_integer, to_number
 from ..graph import Graph
 from ..nodes import Node, to_link
-from .expansion import LoraEntry, Parts, Rule
+from .expansion import Expansion, LoraEntry, Rule
 
 MAX_LORAS = 200
 """In one node, and in one stack."""
@@ -80,9 +80,9 @@ _STACKS: dict[str, tuple[Callable[[Graph, Node], Iterator[LoraEntry]], str, bool
 }  # fmt: skip
 
 
-def stacked(parts: Parts, value: Any) -> list[LoraEntry]:
+def stacked(expansion: Expansion, value: Any) -> list[LoraEntry]:
     """The LoRAs of a stack in the order of application."""
-    graph, before, after, visited = parts.graph, list[list[LoraEntry]](), list[LoraEntry](), set[str]()
+    graph, before, after, visited = expansion.graph, list[list[LoraEntry]](), list[LoraEntry](), set[str]()
     link = to_link(value)
     while link is not None and len(visited) < MAX_STACKS:
         source = graph.source(link)
@@ -112,10 +112,10 @@ def used(entries: Iterator[LoraEntry]) -> list[LoraEntry]:
 def lora_list(read: Callable[[Node], Iterator[LoraEntry]], clip: str = "clip") -> Rule:
     """A loader with a list of LoRAs, and with a stack that goes before them."""
 
-    def rule(parts: Parts, node: Node) -> None:
-        loras = stacked(parts, node.inputs.get("lora_stack")) + used(read(node))
-        model, end = parts.loras(node.inputs.get("model"), node.inputs.get(clip), loras)
-        parts.slots.update({0: model, 1: end})
+    def rule(expansion: Expansion, node: Node) -> None:
+        loras = stacked(expansion, node.inputs.get("lora_stack")) + used(read(node))
+        model, end = expansion.add_loras(node.inputs.get("model"), node.inputs.get(clip), loras)
+        expansion.slots.update({0: model, 1: end})
 
     return rule
 
@@ -142,8 +142,8 @@ def tagged(texts: tuple[str, ...], model: str, clip: str, slots: tuple[int | Non
     texts: its inputs. slots: of the conditioning, the model, the text encoder and the first text.
     """
 
-    def rule(parts: Parts, node: Node) -> None:
-        values = [parts.graph.value(node, name) for name in texts]
+    def rule(expansion: Expansion, node: Node) -> None:
+        values = [expansion.graph.value(node, name) for name in texts]
         loads = to_link(node.inputs.get(model)) is not None and to_link(node.inputs.get(clip)) is not None
         skips = node.inputs.get("insert_lora") == "DISABLE LORAS"
         loras, left = list[LoraEntry](), list[Any]()
@@ -152,22 +152,24 @@ def tagged(texts: tuple[str, ...], model: str, clip: str, slots: tuple[int | Non
             loras += _tags(value, name) if tagged and not skips else []
             # A text that cannot be told stays linked, so that the node it comes from is named.
             left.append(_TAG.sub("", value) if tagged else node.inputs.get(name))
-        ends = parts.loras(node.inputs.get(model), node.inputs.get(clip), loras)
-        parts.slots.update(zip(slots[1:3], ends, strict=True))
-        parts.slots.update(enumerate(left, slots[3]))
+        ends = expansion.add_loras(node.inputs.get(model), node.inputs.get(clip), loras)
+        expansion.slots.update(zip(slots[1:3], ends, strict=True))
+        expansion.slots.update(enumerate(left, slots[3]))
         if slots[0] is not None:
-            kind, names = (
+            class_type, names = (
                 ("CLIPTextEncode", ("text",)) if len(texts) == 1 else ("CLIPTextEncodeSDXL", ("text_g", "text_l"))
             )
             given = dict(zip(names, texts, strict=True))
-            parts.slots[slots[0]] = parts.part(kind, given, clip=ends[1], **dict(zip(names, left, strict=True)))
+            expansion.slots[slots[0]] = expansion.add_node(
+                class_type, given, clip=ends[1], **dict(zip(names, left, strict=True))
+            )
 
     return rule
 
 
-def switched_lora(parts: Parts, node: Node) -> None:
+def switched_lora(expansion: Expansion, node: Node) -> None:
     """One LoRA with a switch, or with "None" to choose."""
     lora = LoraEntry.of(node, "lora_name", "strength_model", "strength_clip")
     entries = used(iter([lora])) if node.inputs.get("switch", "On") == "On" else []
-    model, clip = parts.loras(node.inputs.get("model"), node.inputs.get("clip"), entries)
-    parts.slots.update({0: model, 1: clip})
+    model, clip = expansion.add_loras(node.inputs.get("model"), node.inputs.get("clip"), entries)
+    expansion.slots.update({0: model, 1: clip})

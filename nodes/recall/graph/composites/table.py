@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ..graph import Graph
 from ..passthrough import EASY_PIPE
-from .expansion import Parts, Rule
+from .expansion import Expansion, Rule
 from .loaders import easy_loader, efficient_loader, efficient_loader_sdxl, preset_latent
 from .loras import lora_list, managed_loras, numbered_loras, power_loras, switched_lora, tagged
 from .samplers import (  # fmt: skip
@@ -21,28 +21,28 @@ from .samplers import (  # fmt: skip
     renamed_sampler,
 )
 
-MAX_PARTS = 20_000
+MAX_ADDED_NODES = 20_000
 """In one graph."""
 
 
 def expand(graph: Graph) -> bool:
     """Take all such nodes of a graph apart; False where there are more parts than are made."""
-    order = {name: i for i, name in enumerate(PARTS)}  # a sampler asks what its loader gives
+    order = {name: i for i, name in enumerate(COMPOSITES)}  # a sampler asks what its loader gives
     nodes = sorted(
         (node for node in graph.nodes.values() if node.class_type in order), key=lambda n: order[n.class_type]
     )
-    made = 0
+    added = 0
     for node in nodes:
-        if made > MAX_PARTS:
+        if added > MAX_ADDED_NODES:
             return False
-        parts = Parts(graph, node)
-        PARTS[node.class_type](parts, node)
-        graph.replace(node, parts.slots)
-        made += parts.made
+        expansion = Expansion(graph, node)
+        COMPOSITES[node.class_type](expansion, node)
+        graph.replace(node, expansion.slots)
+        added += expansion.added
     return True
 
 
-PARTS: dict[str, Rule] = {
+COMPOSITES: dict[str, Rule] = {
     # LoRAs
     "Power Lora Loader (rgthree)": lora_list(power_loras),
     "Lora Loader Stack (rgthree)": lora_list(

@@ -1,4 +1,4 @@
-"""Two sources in one file."""
+"""Merge the generations of two formats in one file."""
 
 from __future__ import annotations
 
@@ -11,18 +11,16 @@ from ..model_files.names import match_name
 from .builder import shown
 
 _TELLING = {"positive", "negative", "seed", "sampler", "scheduler", "loras", "denoise"}
-"""Fields that the other source's own warnings are about."""
+"""Fields that the other format's own warnings are about."""
 
 
 def merge(graph: Generation, other: Generation) -> Generation:
-    """What a graph says, with what another source says in its gaps.
+    """Fill the gaps of a graph's generation from another format.
 
-    The rule: the graph is what ran, so what it says is kept. What it does not say is taken from the other
-    source. Where both say something and it differs, a warning names what was not kept. That a file is named in
-    another way (without its folder or extension) or a sampler by its GPU variant is no difference; neither are
-    sizes, as image savers write that of the result, and the HiRes pass, which texts describe in part.
-    The other source's hashes belong to files that both name. Its warnings are kept where it filled a gap that
-    they may be about.
+    The graph is what ran, so its values win; a warning names each value of the other format that differs. No
+    difference are a file named without its folder or extension, a sampler's GPU variant, sizes (image savers
+    write that of the result) and the HiRes pass (texts describe it in part). The other format's hashes count for
+    files that both name. Its warnings are kept if it filled a gap that they may be about.
     """
     keyword = _keyword(other)
     values: dict[str, Any] = {}
@@ -111,7 +109,7 @@ _COMPARED: dict[str, Callable[[Any, Any], bool]] = {
 
 
 def _same_loras(ours: tuple[Lora, ...], theirs: tuple[Lora, ...]) -> bool:
-    """The same files at the same strengths, in any order: texts have an order of their own."""
+    """Return True for the same files at the same strengths in any order: texts have an order of their own."""
     left = list(theirs)
     for lora in ours:
         found = next(
@@ -138,6 +136,6 @@ def _listed(loras: tuple[Lora, ...]) -> str:
 
 
 def _keyword(other: Generation) -> str:
-    """The keyword of the text, as its places have it."""
+    """Return the keyword of the text, from its provenance."""
     place = next(iter(other.fields.values()), other.origin)
     return "parameters" if place.startswith(("parameters", "sui_")) else other.origin

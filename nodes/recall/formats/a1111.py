@@ -1,6 +1,6 @@
-"""A1111, Forge, SD.Next and what writes as they do: the text ``parameters``.
+"""A1111, Forge, SD.Next and their imitators: the text ``parameters``.
 
-The prompt, from a line that begins ``Negative prompt:`` on the negative one, then one line of settings: ``Steps: 20,
+The prompt; the negative one, from a line that begins ``Negative prompt:``; one line of settings: ``Steps: 20,
 Sampler: Euler a, …``. The prompts can hold newlines and those very words.
 """
 
@@ -22,11 +22,11 @@ ORIGIN = "a1111"
 KEY = "parameters"
 
 MAX_TEXT = 1_000_000
-"""Characters of the whole text."""
+"""Length limit of the whole text."""
 MAX_SETTINGS = 100_000
-"""Characters of the line of settings."""
+"""Length limit of the line of settings."""
 MIN_SETTINGS = 3
-"""Settings that make a line one of settings, as A1111 has it."""
+"""Number of settings that make a line one of settings, the same as in A1111."""
 
 # As A1111's own pattern, with bounds: a key of any length would be looked for without end.
 _SETTING = re.compile(r"(\w[\w \-/]{1,99}):\s*")
@@ -39,22 +39,22 @@ _MODULE = re.compile(r"Module \d{1,2}")
 
 
 class ParsedText(NamedTuple):
-    """The text taken apart."""
+    """Prompts and settings of a text."""
 
     positive: str
     negative: str
     settings: dict[str, Any]
-    """In the order of the text; texts, and JSON where the text has it."""
+    """Settings in the order of the text: texts, or parsed JSON."""
 
 
 def read(chunks: TextChunks) -> Generation | None:
-    """What the text says; all its settings are carried along."""
+    """Read the text; all its settings are carried along."""
     builder = collect(chunks)
     return None if builder is None else builder.build(ORIGIN)
 
 
 def collect(chunks: TextChunks) -> GenerationBuilder | None:
-    """:func:`read`, for formats that add to it. ``None``: it is another text."""
+    """Like :func:`read`, for formats that add to it. ``None`` for a text of another format."""
     text = chunks.get(KEY)
     if text is None or chunks.looks_like_json(KEY):
         return None
@@ -66,7 +66,7 @@ def collect(chunks: TextChunks) -> GenerationBuilder | None:
 
 
 def parse_text(text: str) -> ParsedText | None:
-    """Prompts and settings; ``None`` for a text that is none of A1111's."""
+    """Split a text into prompts and settings; ``None`` if it is not A1111's."""
     lines = text.replace("\r\n", "\n").split("\n")
     last = next((i for i in reversed(range(len(lines))) if _is_settings(lines[i])), None)
     prompt = lines[:last]
@@ -88,7 +88,7 @@ def _is_settings(line: str) -> bool:
 
 
 def _settings(line: str) -> Iterator[tuple[str, Any]]:
-    """The settings of a line: plain up to the next comma, quoted as a JSON string, or JSON."""
+    """Yield the settings of a line. A value is plain up to the next comma, quoted as a JSON string, or JSON."""
     line = line[:MAX_SETTINGS]
     attempts = 20  # at JSON that turns out to be none, each of which may run to the end of the line
     at = 0
@@ -178,7 +178,7 @@ def _prompts(builder: GenerationBuilder, parsed: ParsedText, hashes: Mapping[str
 
 
 def _hashes(settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Hashes of files by kind (``model``, ``vae``, ``lora``, ``embed``) and name (empty for the first two)."""
+    """Return hashes of files by kind (``model``, ``vae``, ``lora``, ``embed``) and name (empty for the first two)."""
     found: dict[str, dict[str, Any]] = {"model": {}, "vae": {}, "lora": {}, "embed": {}}
     written = settings.get("Hashes")
     for key, value in written.items() if isinstance(written, Mapping) else ():
@@ -193,7 +193,7 @@ def _hashes(settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def _pairs(value: Any) -> dict[str, str]:
-    """``name: value, name: value``"""
+    """Parse ``name: value, name: value``."""
     if not isinstance(value, str):
         return {}
     pairs = (part.rpartition(":") for part in value.split(","))
@@ -221,7 +221,7 @@ def _models(builder: GenerationBuilder, texts: Mapping[str, str], hashes: Mappin
 
 
 def _resources(builder: GenerationBuilder, resources: Any) -> None:
-    """What Civitai names, where the text names nothing itself. Its names are those of pages, not of files."""
+    """Set the models that Civitai names if the text names none. Its names are those of pages, not of files."""
     entries = [entry for entry in resources if isinstance(entry, Mapping)] if isinstance(resources, list) else []
     by_page = []
     loras = []
@@ -257,7 +257,7 @@ def _size(builder: GenerationBuilder, texts: Mapping[str, str]) -> None:
 
 
 def _hires(builder: GenerationBuilder, texts: Mapping[str, str]) -> None:
-    """The HiRes pass; without one "Denoising strength" is of the first pass, from an image."""
+    """Set the HiRes pass; without one "Denoising strength" is that of image to image."""
     tiled = any(key.startswith("Ultimate SD upscale") for key in texts)
     if not tiled and not any(key.startswith("Hires ") for key in texts) and "First pass size" not in texts:
         if "Denoising strength" in texts:
@@ -289,9 +289,9 @@ def _sides(text: str | None) -> tuple[int, int] | None:
 
 
 def version_of(text: str) -> tuple[int, int] | None:
-    """Major and minor of A1111: of ``v1.6.0-2-g4afaaf8a``, of Forge's ``f2.0.1v1.10.1-previous-313``.
+    """Parse A1111's major and minor version: ``v1.6.0-2-g4afaaf8a``, Forge's ``f2.0.1v1.10.1-previous-313``.
 
-    Forge without A1111's number is counted as A1111 1.10, from which it comes. ``None`` for other programs.
+    Forge without A1111's number counts as A1111 1.10, its ancestor. ``None`` for other programs.
     """
     if text.startswith("Fooocus"):
         return None
@@ -302,7 +302,7 @@ def version_of(text: str) -> tuple[int, int] | None:
 
 
 def _warn(builder: GenerationBuilder, texts: Mapping[str, str], version: tuple[int, int] | None) -> None:
-    """What the HiRes pass does not use, or does otherwise."""
+    """Warn of settings that the HiRes pass ignores or handles differently."""
     for what, keys in _NOT_USED.items():
         named = next((key for key in texts if key.startswith(keys)), None)
         if named is not None and texts[named].lower() not in ("false", "none", ""):
@@ -327,12 +327,12 @@ def _gpu_noise(texts: Mapping[str, str], version: tuple[int, int] | None) -> boo
 
 
 def place(key: str) -> str:
-    """Where a value comes from, for ``fields``."""
+    """Provenance of a value, for ``fields``."""
     return f"{KEY}: {key}"
 
 
 _NO_MODEL = re.compile(r"(?:latent|none|nearest|lanczos)", re.IGNORECASE)
-"""Enlargements that need no model file."""
+"""Upscalers without a model file."""
 _HIRES_ALONE = {
     "Hires sampler", "Hires schedule type", "Hires checkpoint", "Hires prompt", "Hires negative prompt",
     "Hires CFG Scale", "Hires CFG scale", "Hires Distilled CFG Scale", "Hires Module 1", "Hires VAE/TE",
@@ -355,7 +355,7 @@ _NOT_USED = {
     "a hypernetwork": ("Hypernet",),
     "Perturbed Attention Guidance": ("pag_enabled", "PAG Active"),
 }
-"""By the beginning of a setting's name. Styles are in the prompt already, where the program writes it expanded."""
+"""Unused features by prefixes of their settings. Programs that expand styles have them in the prompt already."""
 _DIFFERENT = {
     "ENSD": "ComfyUI has no such offset of the seed, so an ancestral sampler takes other noise",
     "Eta": "ComfyUI's samplers have an eta of 1",

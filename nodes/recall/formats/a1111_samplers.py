@@ -1,4 +1,4 @@
-"""A1111's names of samplers and schedules, and ComfyUI's."""
+"""Translate A1111's names of samplers and schedules into ComfyUI's."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 
 class SamplerNames(NamedTuple):
-    """ComfyUI's names; ``None`` where there is nothing to tell them from."""
+    """ComfyUI's names; ``None`` for an unknown one."""
 
     sampler: str | None
     scheduler: str | None
@@ -39,7 +39,7 @@ _SAMPLERS = {
     "heunpp2": ("heunpp2", "normal"),
 }
 _STAND_INS = {"plms": ("euler", "normal"), "restart": ("dpmpp_2m", "karras")}
-"""What ComfyUI lacks, and what comes nearest."""
+"""Nearest counterparts of what ComfyUI lacks."""
 
 _SCHEDULES = {
     "karras": "karras",
@@ -65,18 +65,18 @@ _COMFYUI = re.compile(
     r"(?:euler|heun|exp_heun|dpm_|dpmpp_|lms|ddpm|ddim|lcm|ipndm|deis|uni_pc|res_|gradient_|er_sde|sa_solver|seeds_)"
     r"[a-z0-9_]*"
 )
-"""What ComfyUI's own names look like, which its image savers write as they are."""
+"""Shape of ComfyUI's own names, which its image savers write unchanged."""
 
 AUTOMATIC_SINCE = (1, 9)
-"""The version of A1111 from which on a sampler without a schedule means the sampler's own."""
+"""First version of A1111 in which a sampler without a schedule means the sampler's own."""
 
 
 def sampling(name: str, schedule: str, version: tuple[int, int] | None) -> SamplerNames:
-    """ComfyUI's sampler and scheduler for A1111's.
+    """Return ComfyUI's sampler and scheduler for A1111's.
 
     name: of the sampler, before 1.9 with the schedule behind it ("DPM++ 2M Karras").
-    schedule: "Schedule type", or ComfyUI's own name; empty where the image has none.
-    version: of A1111, major and minor; ``None`` where the image does not say.
+    schedule: "Schedule type", or ComfyUI's own name; empty if the image has none.
+    version: of A1111, major and minor; ``None`` if unknown.
     """
     name, schedule = " ".join(name.split()), " ".join(schedule.split())
     if not name or name.lower() == "undefined":
@@ -112,7 +112,7 @@ def sampling(name: str, schedule: str, version: tuple[int, int] | None) -> Sampl
 
 
 def _split(name: str) -> tuple[str, str]:
-    """A sampler's name and the schedule behind it."""
+    """Split a sampler's name from the schedule behind it."""
     lower = name.lower()
     if lower in _SAMPLERS or lower in _STAND_INS:
         return name, ""

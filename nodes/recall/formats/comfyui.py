@@ -12,9 +12,9 @@ ORIGIN = "comfyui"
 
 
 def read(chunks: TextChunks) -> Generation | None:
-    """What the graph says of the first pass and, where there is one, of the HiRes pass.
+    """Read the first pass from the graph and, if there is one, the HiRes pass.
 
-    ``prompt`` is what ran. The workflow counts only where that is missing or cannot be read.
+    ``prompt`` is what ran. The workflow is read only if that is missing or unreadable.
     """
     for key in ("prompt", "workflow"):
         data = chunks.json_object(key)

@@ -1,7 +1,7 @@
 """Distillery's newer format: ``template_inputs`` and the switches, no graph.
 
-``template_inputs`` is the truth, with every value a string; ``payload_keymaker`` holds the real module
-switches; ``preset_dict`` is from before overrides and only fills what the HiRes pass needs.
+``template_inputs`` is authoritative, with every value a string; ``payload_keymaker`` holds the real module
+switches; ``preset_dict`` is from before overrides and only fills gaps of the HiRes pass.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ _CUTOFF = re.compile(r"CUTOFF_(?:REGION|TARGET|WEIGHT)_\d+", re.ASCII)
 
 
 def read(chunks: TextChunks) -> Generation | None:
-    """What ``template_inputs`` says; the rest of the record is carried along."""
+    """Read ``template_inputs``; the rest of the record is carried along."""
     data = chunks.json_object("prompt")
     if data is None or "comfy_api" in data or not isinstance(data.get("template_inputs"), Mapping):
         return None
@@ -109,7 +109,7 @@ def _lora_entries(
 
 
 def _carried(data: Mapping[str, Any], inputs: Mapping[str, Any], switches: Mapping[str, Any]) -> dict[str, Any]:
-    """What Distillery's own /checkmetadata prints: request type, command, then the template inputs."""
+    """Return the contents of Distillery's own /checkmetadata: request type, command, then the template inputs."""
     carried = {
         key: data[key]
         for key in (

@@ -1,4 +1,4 @@
-"""Distillery's older format: ``comfy_api`` (an API graph, which is the truth) and ``template_inputs``."""
+"""Distillery's older format: ``comfy_api`` (an API graph, authoritative) and ``template_inputs``."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ LORA_SLOTS = 5
 
 
 def read(chunks: TextChunks) -> Generation | None:
-    """The graph's values, with ``template_inputs`` in its gaps."""
+    """Read the graph, and fill its gaps from ``template_inputs``."""
     data = chunks.json_object("prompt")
     if data is None or not isinstance(data.get("comfy_api"), Mapping):
         return None
@@ -72,7 +72,7 @@ def _lora_entries(inputs: Mapping[str, Any]) -> list[tuple[Any, Any, Any, str]]:
 
 
 def _labels(graph: Graph) -> dict[str, str]:
-    """What Distillery wrote into the image with its AddMetaData nodes."""
+    """Return the labels of Distillery's AddMetaData nodes."""
     found = {}
     for node in graph.nodes.values():
         label, text = graph.value(node, "label"), graph.value(node, "text_value")

@@ -1,4 +1,4 @@
-"""Fooocus: JSON in the text ``parameters``, or A1111's text there, as the text ``fooocus_scheme`` says.
+"""Fooocus: JSON or A1111's text in ``parameters``; the text ``fooocus_scheme`` says which.
 
 Fooocus makes images with SDXL models only.
 """
@@ -39,7 +39,7 @@ _FAMILY = "Fooocus runs SDXL only"
 
 
 def read(chunks: TextChunks) -> Generation | None:
-    """What the record says, in either of its schemes."""
+    """Read the record in either of its schemes."""
     if not chunks.looks_like_json(KEY):
         return _read_a1111(chunks)
     data = chunks.json_object(KEY)
@@ -98,7 +98,7 @@ def _is_fooocus(chunks: TextChunks, data: Mapping[str, Any]) -> bool:
 
 
 def _prompt(value: Any) -> Any:
-    """A prompt as one text; Fooocus has those with styles as a list."""
+    """Return a prompt as one text; with styles Fooocus writes a list."""
     if isinstance(value, list):
         return ", ".join(text.strip() for text in value if isinstance(text, str) and text.strip())
     return value
@@ -135,5 +135,5 @@ def _warn(builder: GenerationBuilder, inpainting: Any, freeu: Any) -> None:
 
 
 def place(key: str) -> str:
-    """Where a value comes from, for ``fields``."""
+    """Provenance of a value, for ``fields``."""
     return f"{KEY}.{key}"

@@ -47,7 +47,7 @@ _DREAM_OPTIONS = {"s": "steps", "S": "seed", "W": "width", "H": "height", "C": "
 
 
 def read(chunks: TextChunks) -> Generation | None:
-    """What the newest of the three says."""
+    """Read the newest of the three."""
     for key, reader in zip(KEYS, (_metadata, _sd_metadata), strict=False):
         data = chunks.json_object(key)
         if data is not None:
@@ -134,7 +134,7 @@ def _dream(command: str) -> GenerationBuilder:
 
 
 def _prompt(builder: GenerationBuilder, prompt: Any, where: str) -> None:
-    """Versions 1 and 2 have the negative prompt in brackets, anywhere in the prompt."""
+    """Set both prompts; versions 1 and 2 have the negative one in brackets, anywhere in the prompt."""
     if not isinstance(prompt, str):
         builder.set("positive", prompt, where)
         return
@@ -167,12 +167,12 @@ def _weights(builder: GenerationBuilder, prompt: Any, side: str) -> None:
 
 
 def _name(model: Any) -> Any:
-    """A model's name: ``name`` since version 4, ``model_name`` before."""
+    """Return a model's name: ``name`` since version 4, ``model_name`` before."""
     return model.get("name", model.get("model_name")) if isinstance(model, Mapping) else model
 
 
 class _Places:
-    """Where values come from, for ``fields``."""
+    """Provenance of values, for ``fields``."""
 
     def __init__(self, key: str) -> None:
         self.key = key

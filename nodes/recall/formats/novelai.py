@@ -1,6 +1,6 @@
 """NovelAI: ``Software`` is ``NovelAI`` and ``Comment`` the JSON of the request.
 
-Its models are on its servers alone, so another checkpoint has to be chosen for the HiRes pass.
+Its models are not published, so another checkpoint has to be chosen for the HiRes pass.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _SAMPLERS = {
 }  # fmt: skip
 _SCHEDULES = {"native": "normal", "karras": "karras", "exponential": "exponential", "polyexponential": "exponential"}
 _STEP = 1.05
-"""What a brace multiplies a weight by, and a bracket divides it by."""
+"""Factor of a brace on a weight; a bracket divides by it."""
 _TOKEN = re.compile(r"[{}\[\]]|(?<![\w.])(-?\d{1,3}(?:\.\d{1,4})?)::|::", re.ASCII)
 _NOT_USED = {
     "reference_image_multiple": "vibe transfer",
@@ -35,7 +35,7 @@ _NOT_USED = {
 
 
 def read(chunks: TextChunks) -> Generation | None:
-    """What the request says."""
+    """Read the request."""
     if chunks.get("Software") != "NovelAI" or not chunks.looks_like_json(KEY):
         return None
     data = chunks.json_object(KEY)
@@ -72,7 +72,7 @@ def read(chunks: TextChunks) -> Generation | None:
 
 
 def _captions(prompt: Any) -> tuple[list[Any] | None, str]:
-    """The prompt of NovelAI 4: of the whole picture, then one for each character."""
+    """Return the prompts of NovelAI 4: of the whole image, then of each character."""
     caption = prompt.get("caption") if isinstance(prompt, Mapping) else None
     if not isinstance(caption, Mapping) or not isinstance(caption.get("base_caption"), str):
         return None, ""
@@ -112,9 +112,9 @@ def _sampler(builder: GenerationBuilder, data: Mapping[str, Any]) -> None:
 
 
 def comfyui_weights(prompt: str) -> str:
-    """A prompt with NovelAI's weights, ``{more}``, ``[less]`` and ``1.2::words::``, in ComfyUI's way.
+    """Translate NovelAI's weights, ``{more}``, ``[less]`` and ``1.2::words::``, into ComfyUI's.
 
-    Round brackets are plain characters to NovelAI, so they are escaped. What is not closed holds to the end.
+    Round brackets are plain characters to NovelAI, so they are escaped. An unclosed weight holds to the end.
     """
     parts: list[tuple[str, float]] = []
     braces, number, at = 0, 1.0, 0
@@ -133,7 +133,7 @@ def comfyui_weights(prompt: str) -> str:
 
 
 def _weight(number: float, braces: int) -> float:
-    """Within what ComfyUI's own editor goes to, however many braces there are."""
+    """Return the weight of a text, clamped to the range of ComfyUI's own editor."""
     power = _STEP ** max(-100, min(braces, 100))
     return max(-10.0, min(number * power, 10.0))
 

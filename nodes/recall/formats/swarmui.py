@@ -1,4 +1,4 @@
-"""SwarmUI: JSON in the text ``parameters``, with what was asked for in ``sui_image_params``."""
+"""SwarmUI: JSON in the text ``parameters``, with the request in ``sui_image_params``."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _NOT_USED = {
 
 
 def read(chunks: TextChunks) -> Generation | None:
-    """What ``sui_image_params`` says; its LoRAs are parallel lists of names, weights and text encoder weights."""
+    """Read ``sui_image_params``; its LoRAs are parallel lists of names, weights and text encoder weights."""
     data = chunks.json_object(KEY) if chunks.looks_like_json(KEY) else None
     params = data.get(PARAMS) if data is not None else None
     if data is None or not isinstance(params, Mapping):
@@ -130,7 +130,7 @@ def _set_loras(
 
 
 def _passes(builder: GenerationBuilder, params: Mapping[str, Any], extra: Any) -> None:
-    """Image to image, and the refiner, which SwarmUI uses for its HiRes pass."""
+    """Set image to image and the refiner, which SwarmUI uses for its HiRes pass."""
     from_image = "initimage" in params or (isinstance(extra, Mapping) and "initimage_filename" in extra)
     if from_image:
         builder.set("denoise", params.get("initimagecreativity"), place("initimagecreativity"))
@@ -149,7 +149,7 @@ def _passes(builder: GenerationBuilder, params: Mapping[str, Any], extra: Any) -
 
 
 def _hashes(models: Any) -> dict[tuple[str, str], Any]:
-    """SHA-256 by kind of model and stem of its name."""
+    """Return SHA-256 by kind of model and stem of its name."""
     return {
         (str(entry.get("param")), _stem(entry.get("name"))): entry.get("hash")
         for entry in (models[:1000] if isinstance(models, list) else ())
@@ -162,12 +162,12 @@ def _stem(name: Any) -> str:
 
 
 def _list(value: Any) -> list[Any]:
-    """A list, which some versions write as text with commas."""
+    """Return a list, which some versions write as text with commas."""
     if isinstance(value, str):
         return [part.strip() for part in value.split(",")] if value.strip() else []
     return value[:1000] if isinstance(value, list) else []
 
 
 def place(key: str) -> str:
-    """Where a value comes from, for ``fields``."""
+    """Provenance of a value, for ``fields``."""
     return f"{PARAMS}.{key}"

@@ -1,7 +1,7 @@
 """ComfyUI's API graph: ``{id: {"class_type": …, "inputs": {name: value or [id, slot]}}}``.
 
-Links, and the values that reach an input through other nodes. A graph comes from a stranger's file:
-anything may be missing, of a wrong type, or go round in circles.
+Resolves links, and values that reach an input through other nodes. A graph is untrusted input: anything may be
+missing, of a wrong type, or circular.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from .value_nodes import VALUE_NODES
 
 MAX_NODES = 10_000
 MAX_HOPS = 1_000_000
-"""Links followed in one graph, all told."""
+"""Limit of links followed in one graph."""
 MAX_VALUE_DEPTH = 100
-"""Nodes in a row that a value may run through."""
+"""Limit of nodes in a row that a value may run through."""
 
 
 class Graph:
@@ -26,7 +26,7 @@ class Graph:
     def __init__(self, nodes: Iterable[Node]) -> None:
         self.nodes = {node.id: node for node in nodes}
         self.size = len(self.nodes)
-        """Nodes in the file."""
+        """Number of nodes in the file."""
         self._redirects: dict[Link, tuple[Any, Node]] = {}
         self._values: dict[Link, Any] = {}
         self._hops = 0
@@ -35,7 +35,7 @@ class Graph:
 
     @property
     def exhausted(self) -> bool:
-        """True when the graph is larger than it is read: what was read is not complete."""
+        """True if the graph exceeds a limit, so that it was not read completely."""
         return self._truncated or self._hops > MAX_HOPS
 
     def mark_truncated(self) -> None:
@@ -47,23 +47,22 @@ class Graph:
         self._values.clear()
 
     def replace(self, node: Node, outputs: Mapping[int, Any]) -> None:
-        """Put others in the place of a node.
+        """Remove a node and redirect its outputs.
 
-        outputs: what comes out of its slots: a link to another node, or what stands at an input of the node.
-        Slots that are not named lead nowhere.
+        outputs: by slot a link to another node, or the contents of an input of the node. Other slots lead nowhere.
         """
         del self.nodes[node.id]
         self._redirects.update({Link(node.id, slot): (value, node) for slot, value in outputs.items()})
 
     def link(self, node: Node, name: str) -> Link | None:
-        """The link at an input, as it stands there; ``None`` for a value or nothing."""
+        """Return the link at an input, unresolved; ``None`` for a value or nothing."""
         return to_link(node.inputs.get(name))
 
     def source(self, link: Link | None) -> Output | None:
-        """The node and slot that a link comes from, behind whatever only passes it on.
+        """Resolve a link to the node and slot that make its value, through all nodes that only pass it on.
 
-        A value that stands at a node which passes it on is a :class:`Constant`.
-        ``None`` where the link leads nowhere: to a missing node, in circles, or to a pipe that lacks the value.
+        A value at an input of such a node becomes a :class:`Constant`.
+        ``None`` if the link leads nowhere: to a missing node, in circles, or to a pipe that lacks the value.
         """
         todo: list[tuple[Any, str | None, Node | None]] = [(link, None, None)]
         visited: set[tuple[Link, str | None]] = set()
@@ -93,18 +92,18 @@ class Graph:
         return None
 
     def input(self, node: Node, name: str) -> Output | None:
-        """:meth:`source` of an input."""
+        """Resolve the link at an input, see :meth:`source`."""
         return self.source(self.link(node, name))
 
     def value(self, node: Node, name: str) -> Any:
-        """The value at an input: as it stands there, or computed through the nodes that it is linked to.
+        """Return the value at an input: the literal one, or computed through the linked nodes.
 
-        ``None`` where there is none or it cannot be told.
+        ``None`` if there is none or it is unknown.
         """
         return self._resolve(node.inputs.get(name))
 
     def first_unknown_node(self, node: Node, name: str) -> Node | None:
-        """The node at which the computation of a linked value ended, for a message."""
+        """Return the node at which the computation of a linked value ended, for a message."""
         visited: set[str] = set()
         todo = [self.link(node, name)]
         last = None

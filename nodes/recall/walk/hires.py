@@ -1,4 +1,4 @@
-"""What came after the first pass: its size, the HiRes pass, the sharpening."""
+"""Read steps and size of the first pass, the HiRes pass and the sharpening."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _KEEP_SIZE = {
     "VAEEncode", "VAEEncodeTiled", "VAEEncodeForInpaint", "SetLatentNoiseMask", "RepeatLatentBatch", "LatentFromBatch",
     "CR Latent Batch Size", "InpaintModelConditioning", "RemoveLatentMask+",
 }  # fmt: skip
-"""Nodes between the first sampler and where its size is set, which leave the size as it is."""
+"""Nodes between the first sampler and its empty latent that keep the size."""
 _PRESETS = ("aspect_ratio", "resolution", "dimensions", "preset", "ratio")
-"""By these inputs a node is seen to choose its size by a name that is not known here."""
+"""Inputs that show that a node's size is a preset unknown here."""
 
 
 def read_steps(reader: GraphReader, sampling: Sampling, image_path: ImagePath) -> None:
@@ -50,7 +50,7 @@ def read_steps(reader: GraphReader, sampling: Sampling, image_path: ImagePath) -
 
 
 def _ran(schedule: Schedule) -> tuple[int, int] | None:
-    """Steps from the start to the end of the schedule, and those of the full one that it is the tail of."""
+    """Return the steps from the start to the end of the schedule, and those of the full one that it is the tail of."""
     if schedule.total is None or not 0 <= schedule.start < schedule.total:
         return None
     total = int(min(schedule.total / schedule.denoise, 1e6)) if schedule.denoise < 1 else schedule.total
@@ -73,7 +73,7 @@ def read_size(reader: GraphReader, base: Node, image_path: ImagePath) -> None:
 
 
 def read_hires(reader: GraphReader, base: Node, image_path: ImagePath) -> None:
-    """Set what the second pass was told."""
+    """Set the settings of the second pass."""
     graph, builder = reader.graph, reader.builder
     passes = [
         node for node in image_path.samplers
@@ -103,7 +103,7 @@ def read_hires(reader: GraphReader, base: Node, image_path: ImagePath) -> None:
 
 
 def _enlargement(reader: GraphReader, node: Node, image_path: ImagePath) -> None:
-    """The upscale model between the passes, and the scale where it can be told."""
+    """Set the upscale model between the passes, and the scale if it is known."""
     graph, builder = reader.graph, reader.builder
     with_model = False
     for step in [node, *image_path.upstream(node)[1:]]:
@@ -125,7 +125,7 @@ def _enlargement(reader: GraphReader, node: Node, image_path: ImagePath) -> None
 
 
 def _model_before(reader: GraphReader, start: Node, image_path: ImagePath) -> bool:
-    """Whether an upscale model enlarged what this node enlarges by a factor; parts of one node know their scale."""
+    """Return True if an upscale model comes before this node; expanded nodes know their whole scale."""
     if start.composite is not None:
         return False
     for node in image_path.upstream(start)[1:]:

@@ -1,4 +1,4 @@
-"""Models: checkpoint, LoRAs, text encoders, clip skip and VAE, from the sampler and the prompts back to the loaders."""
+"""Read checkpoint, LoRAs, text encoders, clip skip and VAE, upstream from sampler and prompts to the loaders."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ LORA_LOADERS = {
     "LoraLoader": True, "LoraLoader|pysssss": True, "LoraLoaderModelOnly": False, "LoraLoaderBypass": True,
     "LoraLoaderBypassModelOnly": False, "Lora Loader with Name (Image Saver)": True,
 }  # fmt: skip
-"""LoRA loaders, and whether they patch the text encoder too."""
+"""LoRA loaders; True if they patch the text encoder too."""
 CHECKPOINT_LOADERS = {
     "CheckpointLoaderSimple": "ckpt_name", "CheckpointLoaderSimple|pysssss": "ckpt_name",
     "CheckpointLoader|pysssss": "ckpt_name", "CheckpointLoader": "ckpt_name", "unCLIPCheckpointLoader": "ckpt_name",
     "CheckpointLoaderNF4": "ckpt_name", "Checkpoint Loader": "ckpt_name", "Checkpoint Loader (Simple)": "ckpt_name",
     "Checkpoint Loader with Name (Image Saver)": "ckpt_name",
 }  # fmt: skip
-"""Loaders of everything in one file, and their input with its name."""
+"""Checkpoint loaders, and the input with the file name."""
 MODEL_LOADERS = {
     "UNETLoader": "unet_name", "UnetLoaderGGUF": "unet_name", "UnetLoaderGGUFAdvanced": "unet_name",
     "UNETLoaderNF4": "unet_name", "NunchakuFluxDiTLoader": "model_path", "DiffusionModelLoaderKJ": "model_name",
     "UNETLoader with Name (Image Saver)": "unet_name",
 }  # fmt: skip
-"""Loaders of a diffusion model alone."""
+"""Loaders of a diffusion model alone, and the input with the file name."""
 CLIP_LOADERS = {
     f"{count}CLIPLoader{form}" for count in ("", "Dual", "Triple", "Quadruple") for form in ("", "GGUF", "MultiGPU")
 }  # fmt: skip
 """Loaders of text encoders alone: their files are at ``clip_name`` or ``clip_name1`` and so on."""
 VAE_LOADERS = {"VAELoader": "vae_name", "VAELoaderKJ": "vae_name"}
 _FAMILIES = {"flux": "flux", "sd3": "sd3", "sdxl": "sdxl"}
-"""Of the types that text encoders are loaded for."""
+"""Families by the type that text encoders are loaded for."""
 MAX_CHAIN = 500
-"""Nodes in a row on the way to a loader."""
+"""Length limit of a chain of nodes to a loader."""
 
 
 @dataclass
 class Chain:
-    """The way from a sampler or a text encoder to its loader."""
+    """The chain of nodes from a sampler or a text encoder to its loader."""
 
     loras: list[Node] = field(default_factory=list)
     """Nearest to the loader first: the order of application."""
@@ -106,12 +106,12 @@ def _chain(reader: GraphReader, link: Link | None, kind: str, what: str) -> Chai
 
 
 def _through(kind: str) -> tuple[str, ...]:
-    """The inputs by which a node on the way passes the model on; of a merge, the first."""
+    """Return the names of inputs through which a node passes the model on; of a merge, the first."""
     return (kind, f"opt_{kind}", f"optional_{kind}", f"{kind}1", f"{kind}_1", f"{kind}_a")
 
 
 def _text_encoders(reader: GraphReader, model: Chain, clip: Chain) -> None:
-    """Where the text encoders are not the checkpoint's own."""
+    """Set the family, and warn, if the text encoders are not the checkpoint's own."""
     loader = clip.loader
     if loader is None:
         return

@@ -1,4 +1,4 @@
-"""Prompts: from a conditioning back to the texts that it was encoded from."""
+"""Read prompts, from a conditioning back to its texts."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from .reader import GraphReader, InputRef
 
 MAX_CONDITIONINGS = 100
 MAX_CHAIN = 500
-"""Nodes in a row that add regions to a text."""
+"""Length limit of a row of nodes that add regions to a text."""
 
 
 class Encoder(NamedTuple):
     """A node that encodes text."""
 
     texts: tuple[str, ...]
-    """Its inputs with texts, which are for several text encoders and mostly say the same."""
+    """Its text inputs: one for each text encoder, mostly with the same text."""
     clip: str = "clip"
     weighs: bool = False
-    """Whether it reads emphasis in the text in a way of its own."""
+    """True if it weighs words in a way of its own."""
 
 
 ENCODERS: dict[str, Encoder] = {
@@ -59,15 +59,15 @@ _JOINED = re.compile(r"conditioning(?:_to|_from|_?\d{1,4})", re.ASCII)
 
 @dataclass
 class Prompt:
-    """One side's prompt as it is collected."""
+    """One side's prompt, while its parts are collected."""
 
     side: str
     texts: list[tuple[str, str]] = field(default_factory=list)
-    """Text and place."""
+    """Texts and their provenance."""
     encoders: list[tuple[Node, str]] = field(default_factory=list)
     """Nodes that encode them, and their input for the text encoder."""
     complete: bool = True
-    """False where a part cannot be told."""
+    """False if a part is unknown."""
 
 
 def read_prompt(reader: GraphReader, side: str, links: tuple[Link | None, ...]) -> Prompt:
@@ -98,7 +98,7 @@ def _follow(reader: GraphReader, prompt: Prompt, todo: list[Output | None]) -> N
 
 
 def _behind(reader: GraphReader, prompt: Prompt, node: Node, slot: int) -> list[Output | None]:
-    """Take what a node of the conditioning's way has; returns where to look on."""
+    """Read a node of the conditioning's chain; returns the next ones to read."""
     graph, builder, class_type = reader.graph, reader.builder, node.class_type
     if prompt.side == "positive" and "guidance" in node.inputs:
         reader.set_from("guidance", InputRef(node, "guidance"))
@@ -131,7 +131,7 @@ def _behind(reader: GraphReader, prompt: Prompt, node: Node, slot: int) -> list[
 
 
 def _in_order(name: str) -> tuple[int, int, str]:
-    """Numbers by their size, and what is added to before what is added."""
+    """Sort inputs by number, and the base of a concatenation before its addition."""
     number = re.sub(r"\D", "", name)
     return (int(number) if number.isascii() and number else 0, name.endswith("_from"), name)
 
@@ -162,7 +162,7 @@ def _text_at(reader: GraphReader, node: Node, name: str, side: str) -> str | Non
 
 
 def _cutoff(reader: GraphReader, prompt: Prompt, node: Node) -> bool:
-    """A text with BNK Cutoff's regions; False where it cannot be told."""
+    """Read a text with BNK Cutoff's regions; False if it is unknown."""
     graph = reader.graph
     triples: list[tuple[Any, ...]] = []
     source = graph.input(node, "clip_regions")

@@ -1,8 +1,8 @@
-"""From a ComfyUI graph to a generation.
+"""Walk a ComfyUI graph and collect a generation.
 
-From the output nodes back along the pixels and latents to the samplers (:mod:`nodes.recall.walk.image_path`); from the first
-of them along the conditioning (:mod:`nodes.recall.walk.prompts`) and along the model and the text encoder to the loaders
-(:mod:`nodes.recall.walk.models`). What is met on the way and not known here is named in a warning: nothing is guessed.
+Upstream from the output nodes along pixels and latents to the samplers (:mod:`.image_path`); from the first of them
+along the conditioning (:mod:`.prompts`), and along the model and the text encoder to the loaders (:mod:`.models`).
+Unknown nodes on the way are named in a warning: nothing is guessed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .samplers import TILED_UPSCALERS, denoise_for
 
 
 def walk(graph: Graph, where: str) -> GenerationBuilder:
-    """Read a graph. ``where`` names it in the places of the fields, such as ``prompt``."""
+    """Read a graph. where: its name in the provenance of fields, such as ``prompt``."""
     reader = GraphReader(graph, where, GenerationBuilder())
     _read(reader)
     if graph.exhausted:

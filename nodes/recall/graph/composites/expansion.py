@@ -1,4 +1,4 @@
-"""Taking a node apart: its parts as they are made, and what comes out of it then."""
+"""Expand one composite node: the nodes added for it, and its outputs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..nodes import Link, Node, to_link
 
 
 class Expansion:
-    """The parts of a node as they are made, and what comes out of its slots."""
+    """The expansion of a composite node: adds nodes to its graph, and collects its outputs by slot."""
 
     def __init__(self, graph: Graph, node: Node) -> None:
         self.graph = graph
@@ -19,7 +19,7 @@ class Expansion:
         self.slots: dict[int, Any] = {}
 
     def add_node(self, class_type: str, names: Mapping[str, str] | None = None, /, **inputs: Any) -> Link:
-        """Add a node. names: those of its inputs that have another name in the file."""
+        """Add a node. names: its inputs' names in the file, if they differ."""
         self.added += 1
         node_id = f"{self.node.id}/{self.added}"
         while node_id in self.graph.nodes:
@@ -28,12 +28,12 @@ class Expansion:
         return Link(node_id, 0)
 
     def add_renamed(self, class_type: str, names: Mapping[str, str], /, **inputs: Any) -> Link:
-        """Add a node whose inputs are those of the whole under other names."""
+        """Add a node that takes inputs of the composite under other names."""
         own = {name: self.node.inputs.get(given) for name, given in names.items()}
         return self.add_node(class_type, names, **{**inputs, **own})
 
     def add_loras(self, model: Any, clip: Any, loras: list[LoraEntry]) -> tuple[Any, Any]:
-        """Add a chain of LoRA loaders; returns the links to its end. A way that is not linked stays so."""
+        """Add a chain of LoRA loaders and return the links to its end. An unlinked model or clip stays so."""
         for lora in loras:
             names = {"lora_name": lora.at, "strength_model": lora.at, "strength_clip": lora.at}
             values = {"lora_name": lora.name, "strength_model": lora.model}
@@ -46,19 +46,19 @@ class Expansion:
 
 
 class LoraEntry(NamedTuple):
-    """A LoRA in a list of them. The strengths may be links."""
+    """An entry of a list of LoRAs. The strengths may be links."""
 
     name: Any
     model: Any
     clip: Any
     at: str
-    """The input that it stands at."""
+    """Its input in the file."""
 
     @classmethod
     def of(cls, node: Node, name: str, model: str, clip: str) -> LoraEntry:
-        """The one whose name and strengths are at these inputs."""
+        """Read an entry from three inputs of a node."""
         return cls(node.inputs.get(name), node.inputs.get(model), node.inputs.get(clip), name)
 
 
 Rule = Callable[[Expansion, Node], None]
-"""Takes nodes of one kind apart."""
+"""Expands the nodes of one class."""

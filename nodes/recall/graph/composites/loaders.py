@@ -1,4 +1,4 @@
-"""Loaders of everything: checkpoint, LoRAs, VAE, prompts and an empty latent in one node."""
+"""Expand loaders of checkpoint, LoRAs, VAE, prompts and an empty latent in one node."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def _baked(name: Any) -> bool:
 
 
 def _loader(expansion: Expansion, node: Node, checkpoint: str, stack: str, skip: str = "clip_skip") -> tuple[Any, ...]:
-    """Checkpoint, LoRAs, clip skip and VAE of a loader of everything: links to the model, clip and VAE."""
+    """Add checkpoint, LoRAs, clip skip and VAE of such a loader; returns links to the model, clip and VAE."""
     loaded = expansion.add_renamed("CheckpointLoaderSimple", {"ckpt_name": checkpoint})
     model, clip = expansion.add_loras(
         loaded,
@@ -82,7 +82,7 @@ _RESOLUTION = {"width": "resolution", "height": "resolution"}
 
 
 def preset_latent(preset: str, latent: int, width: int, height: int) -> Rule:
-    """An empty latent of a size that is chosen by name. The numbers are slots of the node."""
+    """Expand an empty latent whose size has a name. The numbers are slots of the node."""
 
     def rule(expansion: Expansion, node: Node) -> None:
         graph = expansion.graph

@@ -1,4 +1,4 @@
-"""Samplers with more around them: pipes, decoding, a HiRes pass."""
+"""Expand samplers that include pipes, decoding or a HiRes pass."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SAMPLING = ("steps", "cfg", "sampler_name", "scheduler")
 
 
 def efficient_sampler(expansion: Expansion, node: Node) -> None:
-    """KSampler (Efficient) and its advanced form: decodes, passes its inputs on, and may run a HiRes pass."""
+    """Expand KSampler (Efficient) and its advanced form: it decodes, passes its inputs on, and may run a HiRes pass."""
     advanced = "Adv" in node.class_type
     inputs = {k: v for k, v in node.inputs.items() if k not in ("script", "optional_vae")}
     sampled = expansion.add_node("KSamplerAdvanced" if advanced else "KSampler", **inputs)
@@ -57,7 +57,7 @@ def _without(values: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def _scripts(expansion: Expansion, node: Node, sampled: Link, inputs: Mapping[str, Any], seed: str) -> Link:
-    """The HiRes pass that a HighRes-Fix script asks a sampler for."""
+    """Add the HiRes pass of a HighRes-Fix script."""
     graph, visited = expansion.graph, set[str]()
     source = graph.input(node, "script")
     while source is not None and source[0].id not in visited:
@@ -74,7 +74,7 @@ def _highres_fix(expansion: Expansion, script: Node, sampled: Link, inputs: Mapp
     if any((to_number(graph.value(script, name)) or 0) <= 0 for name in ("iterations", "upscale_by")):
         return sampled
     composite = expansion.node
-    expansion.node = script  # the parts that follow are the script's
+    expansion.node = script  # the nodes that follow belong to the script
     try:
         by = script.inputs.get("upscale_by")
         if graph.value(script, "upscale_type") == "latent":
@@ -95,9 +95,9 @@ def _highres_fix(expansion: Expansion, script: Node, sampled: Link, inputs: Mapp
 
 
 def pipe_sampler(pipe: str, unpacked: tuple[str, ...], names: Mapping[str, str], class_type: str = "KSampler") -> Rule:
-    """A sampler whose models and prompts come through a pipe.
+    """Expand a sampler whose models and prompts come through a pipe.
 
-    unpacked: what the pipe's unpacking node gives, by slot. names: the sampler's inputs, by their names there.
+    unpacked: outputs of the pipe's unpacking node, by slot. names: the sampler's inputs, by their names there.
     """
 
     def rule(expansion: Expansion, node: Node) -> None:
@@ -131,7 +131,7 @@ EASY_NAMES = {
 
 
 def renamed_sampler(class_type: str, names: Mapping[str, str]) -> Rule:
-    """A sampler that differs from ComfyUI's own in the names of its inputs."""
+    """Expand a sampler that differs from ComfyUI's own in the names of its inputs."""
 
     def rule(expansion: Expansion, node: Node) -> None:
         kept = {k: v for k, v in node.inputs.items() if k not in names.values()}

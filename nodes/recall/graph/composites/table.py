@@ -1,7 +1,7 @@
-"""Nodes that do the work of several, taken apart into ComfyUI's own.
+"""Expand composite nodes into ComfyUI's own.
 
-What reads the graph then needs to know only these. The parts keep the name of the node in the file, so that
-places and warnings name what its user sees.
+The walk then needs to know only these. Expanded nodes keep the name of the composite in the file, so that
+provenance and warnings name a node which the user sees.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from .samplers import (  # fmt: skip
 )
 
 MAX_ADDED_NODES = 20_000
-"""In one graph."""
+"""Limit of one graph."""
 
 
 def expand(graph: Graph) -> bool:
-    """Take all such nodes of a graph apart; False where there are more parts than are made."""
+    """Expand all composite nodes of a graph; False if it needs more nodes than are added."""
     order = {name: i for i, name in enumerate(COMPOSITES)}  # a sampler asks what its loader gives
     nodes = sorted(
         (node for node in graph.nodes.values() if node.class_type in order), key=lambda n: order[n.class_type]
@@ -82,4 +82,4 @@ COMPOSITES: dict[str, Rule] = {
     "SDXL Empty Latent Image (rgthree)": preset_latent("dimensions", latent=0, width=1, height=2),
     "EmptyLatentImagePresets": preset_latent("dimensions", latent=0, width=1, height=2),
 }
-"""Nodes to take apart. All but the last ones give nothing for the slots that they do not name."""
+"""Composite nodes and their rules. The slots that a rule does not set lead nowhere."""

@@ -14,7 +14,7 @@ from .image_path import ImagePath
 from .models import read_models, read_vae
 from .prompts import read_prompt
 from .reader import GraphReader
-from .samplers import TILED_UPSCALERS, denoise_for
+from .samplers import TILED_UPSCALERS
 
 
 def walk(graph: Graph, where: str) -> GenerationBuilder:
@@ -61,6 +61,3 @@ def _read(reader: GraphReader) -> None:
         builder.set("negative", "", f"{reader.place(sampling.cfg.node)}, which takes none")
     read_models(reader, sampling, prompts)
     read_vae(reader, first, image_path)
-
-
-__all__ = ["denoise_for", "walk"]

@@ -13,7 +13,7 @@ from recall_samples import node, plain_graph, png
 from distillery.nodes.generation import HiRes, Lora
 from distillery.nodes.recall import recall, recall_text
 from distillery.nodes.recall.containers.image import read_contents
-from distillery.nodes.recall.walk.walk import denoise_for
+from distillery.nodes.recall.walk.samplers import denoise_for
 
 ULTRASHARP = "4x-UltraSharp.pth"
 

@@ -127,7 +127,7 @@ def load_cases() -> list[Case]:
     """The cases of every module of samples that can be imported."""
     sys.path.insert(0, str(ROOT / "tests" / "support"))
     cases: list[Case] = []
-    for path in sorted((ROOT / "tests").glob("recall_*.py")):
+    for path in sorted((ROOT / "tests" / "support").glob("recall_*.py")):
         try:
             module = importlib.import_module(path.stem)
         except ImportError as error:

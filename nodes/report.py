@@ -1,4 +1,4 @@
-"""A generation as rows of text, for whoever shows it: driver and bot. For the nodes see :mod:`nodes.summary`."""
+"""A generation as rows of text: every field, for a terminal. For the nodes see :mod:`.summary`."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def as_rows(generation: Generation) -> list[Row]:
 
 
 def carried_rows(generation: Generation) -> list[tuple[str, str]]:
-    """Collect what else the image carries, nested names joined by dots: what Distillery's /checkmetadata prints."""
+    """What else the image carries, nested names joined by dots: what Distillery's /checkmetadata prints."""
     return list(_flat("", generation.carried))
 
 

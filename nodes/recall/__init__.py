@@ -1,8 +1,8 @@
-"""Recalling from an image how it was made.
+"""Recall from an image how it was made.
 
-An image file is opened in :mod:`nodes.recall.containers.image`, which gives its texts by keyword. The formats of
-:data:`FORMATS` are asked in turn; each is one module with ``read(chunks) -> Generation | None``, where
-``None`` says that the texts are not of that format. A new format is a new module and a line below.
+:mod:`nodes.recall.containers.image` opens the file and returns its texts by keyword. The formats of :data:`FORMATS`
+are asked in turn; each is one module with ``read(chunks) -> Generation | None``, ``None`` if the texts are not of that
+format. A new format is a new module and a line below.
 """
 
 from __future__ import annotations
@@ -14,53 +14,59 @@ from ..generation import Generation
 from .containers.image import Source, read_contents
 from .containers.texts import TextChunks
 from .errors import RecallError
-from .formats import a1111, fooocus, invokeai, novelai, swarmui
-from .formats import comfyui as comfyui_graph
-from .formats import distillery as distillery_new
-from .formats import distillery_legacy as distillery_old
-from .formats import upscale_record as own
+from .formats import (
+    a1111,
+    comfyui,
+    distillery,
+    distillery_legacy,
+    fooocus,
+    invokeai,
+    novelai,
+    swarmui,
+    upscale_record,
+)
 from .merge import merge
 from .sizes import check_size
 
 
 class Format(Protocol):
-    """A module that reads one format."""
+    """Interface of a module that reads one format."""
 
     ORIGIN: str
-    """Name of the format, the ``origin`` of its generations."""
+    """Name of the format: the ``origin`` of its generations."""
 
     def read(self, chunks: TextChunks) -> Generation | None:
-        """The generation, or ``None`` where the texts are not of this format.
+        """Return the generation, or ``None`` if the texts are not of this format.
 
-        One whose ``origin`` is ``none`` says that they are, but hold nothing to upscale with. Raises nothing
-        for whatever the texts hold: what is wrong with them goes into ``warnings`` or ``chunks.problems``.
+        An ``origin`` of ``none`` means that they are, but hold nothing to upscale with. Never raises on untrusted
+        input: its faults go into ``warnings`` or ``chunks.problems``.
         """
 
 
 FORMATS: tuple[Format, ...] = (
-    own,  # first: an image of this pack also holds the graph of the upscale, which is not how it was made
-    distillery_new,
-    distillery_old,
-    comfyui_graph,
+    upscale_record,  # first: an image of this pack also holds the graph of the upscale, which is not how it was made
+    distillery,
+    distillery_legacy,
+    comfyui,
     swarmui,
     fooocus,
     invokeai,
     novelai,
     a1111,  # last: other programs write texts as A1111 does, and say so
 )
-"""In the order in which they are asked; the first that finds generation data is taken."""
-GRAPHS: tuple[Format, ...] = (comfyui_graph,)
-"""Formats that a text may stand beside."""
+"""All formats, in the order in which they are asked; the first that finds generation data is taken."""
+GRAPHS: tuple[Format, ...] = (comfyui,)
+"""Formats that may have a text of :data:`BESIDE_A_GRAPH` in the same file."""
 BESIDE_A_GRAPH: tuple[Format, ...] = (swarmui, fooocus, a1111)
-"""Formats that image savers write beside a ComfyUI graph: they fill what the graph does not say."""
+"""Formats that image savers write beside a ComfyUI graph: they fill its gaps."""
 
 
 def recall(source: Source) -> Generation:
     """Read from an image how it was made.
 
     source: a path, the bytes of a file, or a binary file.
-    An image without generation data gives one with the origin ``none``; its warnings say why.
-    Raises RecallError for a file that is not there or is no image.
+    Without generation data the result has the origin ``none``, and its warnings say why.
+    Raises RecallError if the file is missing or not an image.
     """
     contents = read_contents(source)
     generation = recall_text(contents.texts)
@@ -70,7 +76,7 @@ def recall(source: Source) -> Generation:
 def recall_text(chunks: Mapping[str, str]) -> Generation:
     """Read from the texts of an image, by keyword, how it was made. Raises nothing.
 
-    A ComfyUI graph is put together with a text beside it, as :mod:`.merge` has it; all else stands alone.
+    A ComfyUI graph is merged with a text in the same file, see :mod:`.merge`; other formats stand alone.
     """
     texts = TextChunks(chunks)
     warnings: list[str] = []

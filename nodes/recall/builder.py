@@ -1,4 +1,4 @@
-"""Collecting what a format finds: every value is checked, and its place is written down."""
+"""Build a generation: check every value that a format finds, and record its provenance."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _GENERATION_DATA = {"positive", "negative", "seed", "cfg", "steps", "sampler", "
 
 
 class GenerationBuilder:
-    """A generation in the making. What is set first stays: call in order of precedence."""
+    """Builder of a generation. The first value of a field wins: call in order of precedence."""
 
     def __init__(self) -> None:
         self._values: dict[str, Any] = {}
@@ -24,20 +24,20 @@ class GenerationBuilder:
 
     @property
     def has_generation_data(self) -> bool:
-        """True when there is generation data: a size or a sharpening alone is none."""
+        """True if there is generation data; a size or a sharpening alone is none."""
         return bool(self._loras) or not self._values.keys().isdisjoint(_GENERATION_DATA)
 
     def has(self, name: str) -> bool:
-        """Return True if the field is known, be it as "none" (the checkpoint's own VAE, no LoRA)."""
+        """Return True if a field is known, even as "none" (the checkpoint's own VAE, no LoRA)."""
         return name in self._fields
 
     def get(self, name: str) -> Any:
-        """Return the value of a field so far, or None."""
+        """Return the value of a field so far; ``None`` if it has none."""
         return self._values.get(name)
 
     def set(self, name: str, value: Any, where: str) -> None:
-        """Set a field (``hires.steps`` for the nested ones). ``None`` and what is set already are ignored;
-        a value of the wrong type or out of range is left out with a warning."""
+        """Set a field (``hires.steps`` for the nested ones). Ignores ``None`` and fields that are set;
+        leaves out a value of the wrong type or out of range, with a warning."""
         if value is None or self.has(name):
             return
         checked = CHECKS[name](value)
@@ -48,7 +48,7 @@ class GenerationBuilder:
         self._fields[name] = where
 
     def set_known_none(self, name: str, where: str) -> None:
-        """Write down that a field is known to be "none"."""
+        """Record that a field is known to be "none"."""
         self._fields.setdefault(name, where)
 
     def set_loras(
@@ -56,9 +56,9 @@ class GenerationBuilder:
     ) -> None:
         """Set the LoRA chain: (name, model strength, clip strength, place) in the order of application.
 
-        hashes: of the files, by the name in the chain, where the image gives them.
+        hashes: of the files, by the name in the chain, if the image has them.
 
-        One that has no effect, with both strengths 0, is left out; so is one that cannot be read, with a warning.
+        Leaves out a LoRA without effect (both strengths 0), and an unreadable one with a warning.
         """
         if self._loras is not None:
             return
@@ -80,7 +80,7 @@ class GenerationBuilder:
         self._warnings.update(dict.fromkeys(messages))
 
     def build(self, origin: str) -> Generation:
-        """The generation; its origin is ``none`` where nothing usable was found."""
+        """Return the generation; its origin is ``none`` if nothing usable was found."""
         values = dict(self._values)
         hires = HiRes(**{k.partition(".")[2]: values.pop(k) for k in list(values) if k.startswith("hires.")})
         return Generation(
@@ -95,7 +95,7 @@ class GenerationBuilder:
 
 
 def shown(value: Any) -> str:
-    """Shorten an untrusted value for a message."""
+    """Shorten a value of an untrusted file for a message."""
     if value is None:
         return "nothing"
     return f'"{shorten(str(value) if isinstance(value, str | int | float) else type(value).__name__, 60)}"'

@@ -1,4 +1,4 @@
-"""Two sources in one file."""
+"""Merge the generations of two formats in one file."""
 
 from __future__ import annotations
 
@@ -11,20 +11,18 @@ from ..model_files.names import match_name
 from .builder import shown
 
 _TELLING = {"positive", "negative", "seed", "sampler", "scheduler", "loras", "denoise"}
-"""Fields that the other source's own warnings are about."""
+"""Fields that the other format's own warnings are about."""
 
 
 def merge(graph: Generation, other: Generation) -> Generation:
-    """Fill the gaps of what a graph says from another source.
+    """Fill the gaps of a graph's generation from another format.
 
-    The rule: the graph is what ran, so what it says is kept. What it does not say is taken from the other
-    source. Where both say something and it differs, a warning names what was not kept. That a file is named in
-    another way (without its folder or extension) or a sampler by its GPU variant is no difference; neither are
-    sizes, as image savers write that of the result, and the HiRes pass, which texts describe in part.
-    The other source's hashes belong to files that both name. Its warnings are kept where it filled a gap that
-    they may be about.
+    The graph is what ran, so its values win; a warning names each value of the other format that differs. No
+    difference are a file named without its folder or extension, a sampler's GPU variant, sizes (image savers
+    write that of the result) and the HiRes pass (texts describe it in part). The other format's hashes count for
+    files that both name. Its warnings are kept if it filled a gap that they may be about.
     """
-    source = _source(other)
+    keyword = _keyword(other)
     values: dict[str, Any] = {}
     places = dict(graph.fields)
     warnings: list[str] = []
@@ -44,7 +42,7 @@ def merge(graph: Generation, other: Generation) -> Generation:
             fill(key, key)
         elif ours is None or not same(ours, theirs):
             kept = shown(ours) if ours is not None else graph.fields[key]
-            warnings.append(f"{source} says {key} {shown(theirs)}, the graph says {kept}: the graph is kept")
+            warnings.append(f"{keyword} says {key} {shown(theirs)}, the graph says {kept}: the graph is kept")
     if graph.width is None and graph.height is None and other.width is not None:
         fill("width", "width")
         fill("height", "height")
@@ -61,18 +59,18 @@ def merge(graph: Generation, other: Generation) -> Generation:
         values["loras"] = tuple(_with_hash(lora, other.loras) for lora in graph.loras)
         if not _same_loras(graph.loras, other.loras):
             warnings.append(
-                f"{source} says the LoRAs {_listed(other.loras)}, the graph says {_listed(graph.loras)}: the graph is kept"
+                f"{keyword} says the LoRAs {_listed(other.loras)}, the graph says {_listed(graph.loras)}: the graph is kept"
             )
 
     hires = {}
     for part in (f.name for f in fields(HiRes)):
         if getattr(graph.hires, part) is None and getattr(other.hires, part) is not None:
             hires[part] = getattr(other.hires, part)
-            places[f"hires.{part}"] = other.fields.get(f"hires.{part}", source)
+            places[f"hires.{part}"] = other.fields.get(f"hires.{part}", keyword)
     if hires:
         values["hires"] = replace(graph.hires, **hires)
 
-    carried = {**graph.carried, **({source: dict(other.carried)} if other.carried else {})}
+    carried = {**graph.carried, **({keyword: dict(other.carried)} if other.carried else {})}
     merged = replace(graph, **values, fields=places, carried=carried)
     return merged.warn(*warnings, *(other.warnings if filled & _TELLING else ()))
 
@@ -111,7 +109,7 @@ _COMPARED: dict[str, Callable[[Any, Any], bool]] = {
 
 
 def _same_loras(ours: tuple[Lora, ...], theirs: tuple[Lora, ...]) -> bool:
-    """The same files at the same strengths, in any order: texts have an order of their own."""
+    """Return True for the same files at the same strengths in any order: texts have an order of their own."""
     left = list(theirs)
     for lora in ours:
         found = next(
@@ -137,7 +135,7 @@ def _listed(loras: tuple[Lora, ...]) -> str:
     return shown(", ".join(f"{lora.name} {lora.strength_model:g}" for lora in loras))
 
 
-def _source(other: Generation) -> str:
-    """The keyword of the text, as its places have it."""
+def _keyword(other: Generation) -> str:
+    """Return the keyword of the text, from its provenance."""
     place = next(iter(other.fields.values()), other.origin)
     return "parameters" if place.startswith(("parameters", "sui_")) else other.origin

@@ -1,4 +1,4 @@
-"""The size that a picture must have by its generation data."""
+"""The size of an image according to its generation data."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import math
 from ..generation import Generation
 
 CELL = 8
-"""Pixels a side of a latent cell."""
+"""Side of a latent cell in pixels."""
 
 
 def output_size(width: int, height: int, scale: float | None) -> tuple[int, int]:
-    """Distillery's size in pixels: the first pass cut to whole latent cells, enlarged, and filled up to whole cells."""
+    """Return Distillery's size: the first pass cut to whole latent cells, enlarged, and rounded up to whole cells."""
 
     def side(base: int) -> int:
         return math.ceil(round(base // CELL * CELL * (scale or 1.0) / CELL, 6)) * CELL
@@ -20,9 +20,9 @@ def output_size(width: int, height: int, scale: float | None) -> tuple[int, int]
 
 
 def check_size(generation: Generation, width: int, height: int) -> Generation:
-    """Add a warning where a Distillery image is not as large as its data say: it was resized or cropped since.
+    """Warn if the size of a Distillery image contradicts its data: it was resized or cropped since.
 
-    Less than one cell is let pass.
+    Tolerates less than one cell.
     """
     if generation.origin not in ("distillery", "distillery-old") or not generation.width or not generation.height:
         return generation

@@ -1,1 +1,1 @@
-"""From the bytes of an image file to its texts."""
+"""Read the texts of an image file from its bytes."""

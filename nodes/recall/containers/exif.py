@@ -1,8 +1,7 @@
-"""The texts that JPEG, WebP and AVIF files carry, by the keywords that PNG files have for them.
+"""Read the texts of EXIF data (JPEG, WebP, AVIF) under the keywords that PNG files have for them.
 
-Programs write them in their own ways: A1111 and its kin one text into UserComment, ComfyUI ``prompt:{…}`` and
-``workflow:{…}`` into the tags of the camera's maker and model. So the content of a text decides on its keyword,
-not the tag that it came in.
+Programs differ: A1111 and its kin write one text into UserComment, ComfyUI ``prompt:{…}`` and ``workflow:{…}`` into
+the tags of the camera's maker and model. So the content of a text decides on its keyword, not its tag.
 """
 
 from __future__ import annotations
@@ -18,16 +17,16 @@ from ...record import RECORD_KEY
 from .texts import clean_text, is_json_object, load_json
 
 MAX_BYTES = 16 * 2**20
-"""Of one text."""
+"""Size limit of one text."""
 
 IMAGE_DESCRIPTION, SOFTWARE, EXIF_IFD = 0x010E, 0x0131, 0x8769
 USER_COMMENT, MAKER_NOTE = 0x9286, 0x927C
 COMFYUI_TAGS = range(0x0110, 0x0102, -1)
-"""ComfyUI writes the prompt into 0x0110 and what else there is into the tags below it."""
+"""Tags of ComfyUI: the prompt in 0x0110, all else in the tags below it."""
 
 _KEYWORD = re.compile(rf"(prompt|workflow|parameters|{RECORD_KEY})\s*:\s*(?=[{{\"])", re.IGNORECASE)
 _MARKERS = ("Steps:", "{")
-"""One of them is in all generation data, whatever the program."""
+"""Marks of generation data: every program's has at least one."""
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffd]")
 _CODES = (
     # The eight bytes that Exif has before a comment, and what writers use in spite of them, likeliest first.
@@ -40,7 +39,7 @@ _BARE = ("utf-8", "utf-16-be", "utf-16-le", "latin-1")
 
 
 def exif_texts(exif: Image.Exif) -> dict[str, str]:
-    """The texts of generation data among EXIF tags, by keyword. What a camera writes is left out."""
+    """Return the generation data among EXIF tags by keyword, without what a camera writes."""
     texts: dict[str, str] = {}
     # A writer that follows the standard puts the comment into the IFD of that name, others into the main one.
     for tags in (exif.get_ifd(EXIF_IFD), exif):
@@ -56,16 +55,16 @@ def exif_texts(exif: Image.Exif) -> dict[str, str]:
 
 
 def add_texts(texts: dict[str, str], found: Iterable[str]) -> None:
-    """Add texts under the keywords that their content asks for; those that are there already stay."""
+    """Add texts under the keywords of their content; existing ones stay."""
     for text in found:
         for key, value in keyed(text).items():
             texts.setdefault(key, value)
 
 
 def keyed(text: str) -> dict[str, str]:
-    """The keywords that a text would have in a PNG file: ``parameters``, ``prompt``, ``workflow`` and others.
+    """Return a text by its PNG keyword: ``parameters``, ``prompt``, ``workflow`` and others.
 
-    Empty for a text that is no generation data.
+    Empty for a text without generation data.
     """
     text = text.strip("\ufeff\0 \r\n\t")
     if not text:
@@ -80,7 +79,7 @@ def keyed(text: str) -> dict[str, str]:
 
 
 def _keyed_json(text: str) -> dict[str, str]:
-    """Keywords by what a JSON text holds; one that is broken is kept as ``parameters``, for a message about it."""
+    """Choose the keyword by the content of a JSON text; keep broken JSON as ``parameters``, for a message about it."""
     try:
         data = load_json(text)
     except ValueError:
@@ -98,7 +97,7 @@ def _keyed_json(text: str) -> dict[str, str]:
 
 
 def _unquoted(text: str) -> str:
-    """The text in a JSON string; any other text as it is."""
+    """Return the text in a JSON string; any other text unchanged."""
     if text.startswith('"'):
         try:
             value = load_json(text)
@@ -109,10 +108,10 @@ def _unquoted(text: str) -> str:
 
 
 def decode_comment(data: bytes) -> str:
-    """The text of a UserComment.
+    """Decode a UserComment.
 
-    Both the eight bytes before it and the byte order are often wrong. Of the decodings that are possible the one is
-    taken that has what generation data have, and else the one with the fewest characters that no text has.
+    Both its eight bytes of encoding and its byte order are often wrong. Of the possible decodings, take one with a
+    mark of generation data, else the one with the fewest control characters.
     """
     prefix, codes = next(((head, codes) for head, codes in _CODES if data.startswith(head)), (b"", _BARE))
     data = data[len(prefix) :]
@@ -129,7 +128,7 @@ def decode_comment(data: bytes) -> str:
 
 
 def decode_plain(data: bytes) -> str:
-    """The text of a JPEG comment or a PNG chunk: UTF-8 where it is that, Latin-1 as the standards say where not."""
+    """Decode a JPEG comment or a PNG chunk: as UTF-8 if valid, else as Latin-1, the standards' encoding."""
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError:
@@ -150,7 +149,7 @@ def _decode(data: bytes, code: str) -> str | None:
 
 
 def _bytes(value: Any) -> bytes:
-    """A tag's bytes; Pillow reads those of the type ASCII as Latin-1 text."""
+    """Return a tag's bytes; Pillow reads the type ASCII as Latin-1 text."""
     if isinstance(value, str):
         value = value.encode("latin-1", "replace")
     return value[:MAX_BYTES] if isinstance(value, bytes) else b""

@@ -1,7 +1,7 @@
-"""The texts that an image file carries, out of its container.
+"""Read the texts of an image file, whatever its container.
 
 PNG and APNG: tEXt, zTXt and iTXt chunks, before and after the pixels. JPEG, WebP and AVIF: EXIF, and JPEG's
-comments. All end as the same mapping of keywords to texts. No pixel is decoded.
+comments. All become the same mapping of keywords to texts. No pixel is decoded.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ STRIPPED = (
 
 @dataclass(frozen=True)
 class Contents:
-    """The metadata of an image file."""
+    """Contents of an image file beside its pixels."""
 
     texts: dict[str, str]
     """Text by keyword."""
@@ -47,7 +47,7 @@ def read_contents(source: Source) -> Contents:
     """Open an image and read its texts.
 
     Their size is bounded: 1 MiB for a compressed text, 16 MiB for any, 64 MiB for all of them.
-    Raises RecallError for a file that is not there or is no image.
+    Raises RecallError if the file is missing or not an image.
     """
     name = _name(source)
     opened: str | os.PathLike[str] | BinaryIO = io.BytesIO(source) if isinstance(source, bytes) else source
@@ -128,7 +128,7 @@ READERS: dict[str, Callable[[Image.Image], Texts]] = {
     "WEBP": _exif_texts,
     "AVIF": _exif_texts,
 }
-"""By Pillow's format name: image to texts and warnings."""
+"""Readers by Pillow's format name: image to texts and warnings."""
 
 
 def _name(source: Source) -> str:
@@ -138,7 +138,7 @@ def _name(source: Source) -> str:
 
 
 def _what_it_is(source: Source) -> str:
-    """Say what a file that is no image is, where its first bytes show it."""
+    """Describe a file that is not an image by its first bytes."""
     try:
         if isinstance(source, bytes):
             head = source[:HEAD]

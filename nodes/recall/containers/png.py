@@ -1,4 +1,4 @@
-"""The texts of a PNG or APNG file, wherever in the file they stand, without decoding a pixel."""
+"""Read the texts of a PNG or APNG file, before and after its pixels, which are not decoded."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from .exif import decode_plain
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 MAX_CHUNKS = 1000
-"""Texts read from one file."""
+"""Number limit of texts in one file."""
 MAX_TEXT_BYTES = 16 * 2**20
-"""Of one text that is not compressed."""
+"""Size limit of an uncompressed text."""
 MAX_INFLATED_BYTES = 2**20
-"""Of one compressed text, as Pillow has it: what is larger is a decompression bomb."""
+"""Size limit of a decompressed text, the same as Pillow's: beyond it lie decompression bombs."""
 MAX_TOTAL_BYTES = 64 * 2**20
 
 
 class PngTexts(NamedTuple):
-    """The metadata of a PNG file."""
+    """Contents of a PNG file beside its pixels."""
 
     texts: dict[str, str]
-    """By keyword; the last of one keyword."""
+    """Texts by keyword; the last one wins."""
     exif: bytes
-    """Empty where there is none."""
+    """EXIF data; empty if there are none."""
     warnings: tuple[str, ...]
 
 
 def read_png_texts(file: BinaryIO) -> PngTexts:
-    """The texts of a PNG file, which is read from its beginning.
+    """Read the texts of a PNG file from its beginning.
 
     Besides PNG's own three kinds of text this reads the ``comf`` chunks that ComfyUI writes into APNG files.
-    A text that is damaged or too large is left out with a warning.
+    Leaves out a damaged or too large text, with a warning.
     """
     file.seek(0)
     texts: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""The texts of an image file, and the JSON in them, as far as untrusted input can be believed."""
+"""The texts of an image file and their JSON, parsed within bounds: they are untrusted input."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 class TextChunks(Mapping[str, str]):
     """The texts of an image by keyword (read-only), with their JSON parsed at most once.
 
-    ``problems`` fills with what was wrong with the texts that a format asked for.
+    ``problems`` collects the faults of the texts that a format asked for.
     """
 
     def __init__(self, texts: Mapping[str, str]) -> None:
@@ -37,7 +37,7 @@ class TextChunks(Mapping[str, str]):
         return len(self._texts)
 
     def json(self, key: str) -> Any:
-        """The JSON value of a text; ``None`` where there is no such text or it is not usable JSON."""
+        """Return the JSON value of a text; ``None`` if there is no such text or no usable JSON in it."""
         if key not in self._texts:
             return None
         if key not in self._parsed:
@@ -49,22 +49,22 @@ class TextChunks(Mapping[str, str]):
         return self._parsed[key]
 
     def json_object(self, key: str) -> dict[str, Any] | None:
-        """The JSON object of a text; ``None`` where it is anything else."""
+        """Return the JSON object of a text; ``None`` for anything else."""
         value = self.json(key)
         return value if isinstance(value, dict) else None
 
     def looks_like_json(self, key: str) -> bool:
-        """Return True if a text begins as a JSON object does: for keywords that several formats share."""
+        """Return True if a text begins like a JSON object: for keywords that several formats share."""
         return is_json_object(self._texts.get(key, ""))
 
 
 def is_json_object(text: str) -> bool:
-    """Return True if a text begins as a JSON object does; a prompt such as ``{red|blue} car`` does not."""
+    """Return True if a text begins like a JSON object; a prompt such as ``{red|blue} car`` does not."""
     return _OBJECT.match(text) is not None
 
 
 def load_json(text: str) -> Any:
-    """Parse JSON within bounds. NaN and Infinity are let through: ComfyUI writes them.
+    """Parse JSON within bounds. Accepts NaN and Infinity, which ComfyUI writes.
 
     Halves of surrogate pairs become U+FFFD, so that every string can be written as UTF-8 again.
     Raises ValueError with a reason in words.
@@ -80,7 +80,7 @@ def load_json(text: str) -> Any:
 
 
 def decode_json(text: str, start: int) -> tuple[Any, int]:
-    """The JSON value that begins at a place in a text, and where it ends. Raises ValueError, as :func:`load_json`."""
+    """Parse the JSON value at a place in a text; returns its end too. Raises ValueError like :func:`load_json`."""
     try:
         value, end = _DECODER.raw_decode(text, start)
         return _clean(value, MAX_JSON_DEPTH), end
@@ -89,7 +89,7 @@ def decode_json(text: str, start: int) -> tuple[Any, int]:
 
 
 def clean_text(text: str) -> str:
-    """A text that can be written as UTF-8: halves of surrogate pairs become U+FFFD."""
+    """Make a text encodable as UTF-8: halves of surrogate pairs become U+FFFD."""
     return _SURROGATE.sub("\ufffd", text)
 
 

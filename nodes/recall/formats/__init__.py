@@ -1,1 +1,1 @@
-"""From the texts of an image to a generation: one module a program."""
+"""Readers of formats, from texts to a generation: one module a program."""

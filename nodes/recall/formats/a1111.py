@@ -1,6 +1,6 @@
-"""A1111, Forge, SD.Next and what writes as they do: the text ``parameters``.
+"""A1111, Forge, SD.Next and their imitators: the text ``parameters``.
 
-The prompt, from a line that begins ``Negative prompt:`` on the negative one, then one line of settings: ``Steps: 20,
+The prompt; the negative one, from a line that begins ``Negative prompt:``; one line of settings: ``Steps: 20,
 Sampler: Euler a, …``. The prompts can hold newlines and those very words.
 """
 
@@ -22,11 +22,11 @@ ORIGIN = "a1111"
 KEY = "parameters"
 
 MAX_TEXT = 1_000_000
-"""Characters of the whole text."""
+"""Length limit of the whole text."""
 MAX_SETTINGS = 100_000
-"""Characters of the line of settings."""
+"""Length limit of the line of settings."""
 MIN_SETTINGS = 3
-"""Settings that make a line one of settings, as A1111 has it."""
+"""Number of settings that make a line one of settings, the same as in A1111."""
 
 # As A1111's own pattern, with bounds: a key of any length would be looked for without end.
 _SETTING = re.compile(r"(\w[\w \-/]{1,99}):\s*")
@@ -38,35 +38,35 @@ _VAE_NAME = re.compile(r"(?:^|[^a-z])(?:vae|ae)(?:$|[^a-z])")
 _MODULE = re.compile(r"Module \d{1,2}")
 
 
-class Parts(NamedTuple):
-    """The text taken apart."""
+class ParsedText(NamedTuple):
+    """Prompts and settings of a text."""
 
     positive: str
     negative: str
     settings: dict[str, Any]
-    """In the order of the text; texts, and JSON where the text has it."""
+    """Settings in the order of the text: texts, or parsed JSON."""
 
 
 def read(chunks: TextChunks) -> Generation | None:
-    """Read the generation of the text; all its settings are carried along."""
-    draft = read_draft(chunks)
-    return None if draft is None else draft.build(ORIGIN)
+    """Read the text; all its settings are carried along."""
+    builder = collect(chunks)
+    return None if builder is None else builder.build(ORIGIN)
 
 
-def read_draft(chunks: TextChunks) -> GenerationBuilder | None:
-    """:func:`read`, for formats that add to it. ``None``: it is another text."""
+def collect(chunks: TextChunks) -> GenerationBuilder | None:
+    """Like :func:`read`, for formats that add to it. ``None`` for a text of another format."""
     text = chunks.get(KEY)
     if text is None or chunks.looks_like_json(KEY):
         return None
     if len(text) > MAX_TEXT:
         chunks.problems.append(f"the {KEY} of this file have {len(text)} characters; at most {MAX_TEXT} are read")
         return None
-    parts = take_apart(text)
-    return None if parts is None else _draft(parts)
+    parsed = parse_text(text)
+    return None if parsed is None else _to_builder(parsed)
 
 
-def take_apart(text: str) -> Parts | None:
-    """Prompts and settings; ``None`` for a text that is none of A1111's."""
+def parse_text(text: str) -> ParsedText | None:
+    """Split a text into prompts and settings; ``None`` if it is not A1111's."""
     lines = text.replace("\r\n", "\n").split("\n")
     last = next((i for i in reversed(range(len(lines))) if _is_settings(lines[i])), None)
     prompt = lines[:last]
@@ -77,9 +77,9 @@ def take_apart(text: str) -> Parts | None:
     if last is not None and (rest := "\n".join(lines[last + 1 :]).strip()):
         settings["text after the settings"] = rest
     if negative is None:
-        return Parts("\n".join(prompt).strip(), "", settings)
+        return ParsedText("\n".join(prompt).strip(), "", settings)
     prompt[negative] = prompt[negative].lstrip().removeprefix(_NEGATIVE)
-    return Parts("\n".join(prompt[:negative]).strip(), "\n".join(prompt[negative:]).strip(), settings)
+    return ParsedText("\n".join(prompt[:negative]).strip(), "\n".join(prompt[negative:]).strip(), settings)
 
 
 def _is_settings(line: str) -> bool:
@@ -88,7 +88,7 @@ def _is_settings(line: str) -> bool:
 
 
 def _settings(line: str) -> Iterator[tuple[str, Any]]:
-    """The settings of a line: plain up to the next comma, quoted as a JSON string, or JSON."""
+    """Yield the settings of a line. A value is plain up to the next comma, quoted as a JSON string, or JSON."""
     line = line[:MAX_SETTINGS]
     attempts = 20  # at JSON that turns out to be none, each of which may run to the end of the line
     at = 0
@@ -110,57 +110,57 @@ def _settings(line: str) -> Iterator[tuple[str, Any]]:
         yield key, value
 
 
-def _draft(parts: Parts) -> GenerationBuilder:
-    draft = GenerationBuilder()
-    settings = parts.settings
+def _to_builder(parsed: ParsedText) -> GenerationBuilder:
+    builder = GenerationBuilder()
+    settings = parsed.settings
     texts = {key: value for key, value in settings.items() if isinstance(value, str)}
 
-    def take(name: str, key: str) -> None:
+    def set_text(name: str, key: str) -> None:
         if texts.get(key):
-            draft.set(name, texts[key], place(key))
+            builder.set(name, texts[key], place(key))
 
     hashes = _hashes(settings)
-    _prompts(draft, parts, hashes)
-    take("seed", "Seed")
-    take("steps", "Steps")
-    take("cfg", "CFG scale")
-    take("cfg", "CFG Scale")
-    take("guidance", "Distilled CFG Scale")
+    _prompts(builder, parsed, hashes)
+    set_text("seed", "Seed")
+    set_text("steps", "Steps")
+    set_text("cfg", "CFG scale")
+    set_text("cfg", "CFG Scale")
+    set_text("guidance", "Distilled CFG Scale")
     if texts.get("Clip skip") == "1":
         # What each text encoder does anyway. As a setting it would change those that skip a layer of themselves.
-        draft.set_known_none("clip_skip", f"{place('Clip skip')}: 1, none")
-    take("clip_skip", "Clip skip")
-    _models(draft, texts, hashes)
-    _resources(draft, settings.get("Civitai resources"))
-    if not draft.has("loras") and settings:
-        draft.set_loras((), f"{KEY} without LoRAs")
+        builder.set_known_none("clip_skip", f"{place('Clip skip')}: 1, none")
+    set_text("clip_skip", "Clip skip")
+    _models(builder, texts, hashes)
+    _resources(builder, settings.get("Civitai resources"))
+    if not builder.has("loras") and settings:
+        builder.set_loras((), f"{KEY} without LoRAs")
 
     version = version_of(texts.get("Version", ""))
     schedule = next((key for key in ("Schedule type", "Scheduler") if texts.get(key)), "Sampler")
     found = sampling(texts.get("Sampler", ""), texts[schedule] if schedule != "Sampler" else "", version)
-    draft.set("sampler", found.sampler, place("Sampler"))
-    draft.set("scheduler", found.scheduler, place(schedule))
-    draft.warn(*found.warnings)
+    builder.set("sampler", found.sampler, place("Sampler"))
+    builder.set("scheduler", found.scheduler, place(schedule))
+    builder.warn(*found.warnings)
 
-    _size(draft, texts)
-    _hires(draft, texts)
-    _warn(draft, texts, version)
+    _size(builder, texts)
+    _hires(builder, texts)
+    _warn(builder, texts, version)
     if not settings:
-        draft.warn(f"the {KEY} of this image have prompts and no settings")
-    draft.carried["settings"] = settings
-    return draft
+        builder.warn(f"the {KEY} of this image have prompts and no settings")
+    builder.carried["settings"] = settings
+    return builder
 
 
-def _prompts(draft: GenerationBuilder, parts: Parts, hashes: Mapping[str, Mapping[str, Any]]) -> None:
-    lifted = lift_networks(parts.positive)
-    draft.warn(*lifted.warnings)
-    prompts = {"positive": lifted.text, "negative": parts.negative}
-    draft.warn(*a1111_differences(prompts))
+def _prompts(builder: GenerationBuilder, parsed: ParsedText, hashes: Mapping[str, Mapping[str, Any]]) -> None:
+    lifted = lift_networks(parsed.positive)
+    builder.warn(*lifted.warnings)
+    prompts = {"positive": lifted.text, "negative": parsed.negative}
+    builder.warn(*a1111_differences(prompts))
     for side, prompt in prompts.items():
         text, used = name_embeddings(prompt, hashes["embed"])
-        draft.set(side, text, f"{KEY}: {side} prompt")
+        builder.set(side, text, f"{KEY}: {side} prompt")
         for name in used:
-            draft.warn(
+            builder.warn(
                 f'the textual inversion "{name[:60]}" is written as embedding:{name[:60]}, as ComfyUI wants it: '
                 "it has to be in the embeddings folder"
             )
@@ -168,17 +168,17 @@ def _prompts(draft: GenerationBuilder, parts: Parts, hashes: Mapping[str, Mappin
         entries = [
             (tag.name, tag.strength_model, tag.strength_clip, place(f"<lora:{tag.name}>")) for tag in lifted.loras
         ]
-        draft.set_loras(entries, KEY, hashes["lora"])
+        builder.set_loras(entries, KEY, hashes["lora"])
         return
     # Fooocus writes the weights apart from the prompt.
-    weights = _pairs(parts.settings.get("Lora weights"))
+    weights = _pairs(parsed.settings.get("Lora weights"))
     if weights:
         entries = [(name, weight, weight, place("Lora weights")) for name, weight in weights.items()]
-        draft.set_loras(entries, KEY, hashes["lora"])
+        builder.set_loras(entries, KEY, hashes["lora"])
 
 
 def _hashes(settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Hashes of files by kind (``model``, ``vae``, ``lora``, ``embed``) and name (empty for the first two)."""
+    """Return hashes of files by kind (``model``, ``vae``, ``lora``, ``embed``) and name (empty for the first two)."""
     found: dict[str, dict[str, Any]] = {"model": {}, "vae": {}, "lora": {}, "embed": {}}
     written = settings.get("Hashes")
     for key, value in written.items() if isinstance(written, Mapping) else ():
@@ -193,75 +193,75 @@ def _hashes(settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def _pairs(value: Any) -> dict[str, str]:
-    """``name: value, name: value``"""
+    """Parse ``name: value, name: value``."""
     if not isinstance(value, str):
         return {}
     pairs = (part.rpartition(":") for part in value.split(","))
     return {name.strip(): text.strip() for name, _, text in pairs if name.strip()}
 
 
-def _models(draft: GenerationBuilder, texts: Mapping[str, str], hashes: Mapping[str, Mapping[str, Any]]) -> None:
-    draft.set("checkpoint", texts.get("Model") or None, place("Model"))
+def _models(builder: GenerationBuilder, texts: Mapping[str, str], hashes: Mapping[str, Mapping[str, Any]]) -> None:
+    builder.set("checkpoint", texts.get("Model") or None, place("Model"))
     for name, key, kind in (("checkpoint_hash", "Model hash", "model"), ("vae_hash", "VAE hash", "vae")):
         if texts.get(key):
-            draft.set(name, texts[key], place(key))
-        draft.set(name, hashes[kind].get(""), place("Hashes"))
+            builder.set(name, texts[key], place(key))
+        builder.set(name, hashes[kind].get(""), place("Hashes"))
     vae = texts.get("VAE", "")
     if vae and vae.lower() not in ("none", "automatic") and not vae.startswith("Default"):
-        draft.set("vae", vae, place("VAE"))
+        builder.set("vae", vae, place("VAE"))
     elif vae:
-        draft.set_known_none("vae", f"{place('VAE')}: the checkpoint's own")
+        builder.set_known_none("vae", f"{place('VAE')}: the checkpoint's own")
     modules = [value for key, value in texts.items() if _MODULE.fullmatch(key)]
     # Forge lists the VAE among the text encoders.
     vaes = [module for module in modules if _VAE_NAME.search(module.lower())]
     for module in vaes[:1]:
-        draft.set("vae", module, place("Module"))
+        builder.set("vae", module, place("Module"))
     if encoders := [module for module in modules if module not in vaes]:
-        draft.warn(f"the image was made with text encoders of their own: {', '.join(map(shown, encoders[:6]))}")
+        builder.warn(f"the image was made with text encoders of their own: {', '.join(map(shown, encoders[:6]))}")
 
 
-def _resources(draft: GenerationBuilder, resources: Any) -> None:
-    """Read the models that Civitai names, where the text names none itself. Its names are those of pages, not of files."""
+def _resources(builder: GenerationBuilder, resources: Any) -> None:
+    """Set the models that Civitai names if the text names none. Its names are those of pages, not of files."""
     entries = [entry for entry in resources if isinstance(entry, Mapping)] if isinstance(resources, list) else []
     by_page = []
     loras = []
     for entry in entries[:100]:
         kind = str(entry.get("type", "")).lower()
         name = entry.get("modelName") or entry.get("air") or f"Civitai version {entry.get('modelVersionId')}"
-        if kind == "checkpoint" and not draft.has("checkpoint") and not draft.has("checkpoint_hash"):
-            draft.set("checkpoint", name, place("Civitai resources"))
+        if kind == "checkpoint" and not builder.has("checkpoint") and not builder.has("checkpoint_hash"):
+            builder.set("checkpoint", name, place("Civitai resources"))
             by_page.append(name)
         elif kind in ("lora", "lycoris", "locon", "dora"):
             weight = entry.get("weight", 1.0)
             loras.append((name, weight, weight, place("Civitai resources")))
-    if loras and not draft.has("loras"):
-        draft.set_loras(loras, KEY)
+    if loras and not builder.has("loras"):
+        builder.set_loras(loras, KEY)
         by_page += [lora[0] for lora in loras]
     if by_page:
         names = ", ".join(shown(name) for name in by_page[:10])
-        draft.warn(f"{names}: named by Civitai's pages, not by files. Give files these names to have them found")
+        builder.warn(f"{names}: named by Civitai's pages, not by files. Give files these names to have them found")
 
 
-def _size(draft: GenerationBuilder, texts: Mapping[str, str]) -> None:
+def _size(builder: GenerationBuilder, texts: Mapping[str, str]) -> None:
     final, first = _sides(texts.get("Size")), _sides(texts.get("First pass size"))
     size, key = final, "Size"
     if first and final and min(first) > 0:
         # A1111 before 2023: "Size" is what the HiRes pass made.
-        draft.set("hires.scale", final[0] / first[0], place("Size"))
+        builder.set("hires.scale", final[0] / first[0], place("Size"))
         size, key = first, "First pass size"
     if size:
-        draft.set("width", size[0], place(key))
-        draft.set("height", size[1], place(key))
+        builder.set("width", size[0], place(key))
+        builder.set("height", size[1], place(key))
     elif texts.get("Size"):
-        draft.warn(f"{place('Size')} is not usable: {shown(texts['Size'])}")
+        builder.warn(f"{place('Size')} is not usable: {shown(texts['Size'])}")
 
 
-def _hires(draft: GenerationBuilder, texts: Mapping[str, str]) -> None:
-    """The HiRes pass; without one "Denoising strength" is of the first pass, from an image."""
+def _hires(builder: GenerationBuilder, texts: Mapping[str, str]) -> None:
+    """Set the HiRes pass; without one "Denoising strength" is that of image to image."""
     tiled = any(key.startswith("Ultimate SD upscale") for key in texts)
     if not tiled and not any(key.startswith("Hires ") for key in texts) and "First pass size" not in texts:
         if "Denoising strength" in texts:
-            draft.set("denoise", texts["Denoising strength"], place("Denoising strength"))
+            builder.set("denoise", texts["Denoising strength"], place("Denoising strength"))
         return
     for name, key in (
         ("hires.denoise", "Denoising strength"),
@@ -271,16 +271,16 @@ def _hires(draft: GenerationBuilder, texts: Mapping[str, str]) -> None:
         ("hires.upscaler", "Ultimate SD upscale upscaler"),
     ):
         if texts.get(key) and (texts[key] != "0" or name != "hires.steps"):  # 0: as many as the first pass
-            draft.set(name, texts[key], place(key))
+            builder.set(name, texts[key], place(key))
     base, target = _sides(texts.get("Size")), _sides(texts.get("Hires resize"))
     if base and target and base[0] and target[0]:
-        draft.set("hires.scale", target[0] / base[0], place("Hires resize"))
+        builder.set("hires.scale", target[0] / base[0], place("Hires resize"))
     upscaler = texts.get("Hires upscaler", "")
     if upscaler and not _NO_MODEL.match(upscaler):
-        draft.set("hires.upscaler", upscaler, place("Hires upscaler"))
+        builder.set("hires.upscaler", upscaler, place("Hires upscaler"))
     others = [key for key in texts if key in _HIRES_ALONE]
     if others:
-        draft.warn(f"the image's own HiRes pass had settings that are not kept: {', '.join(others)}")
+        builder.warn(f"the image's own HiRes pass had settings that are not kept: {', '.join(others)}")
 
 
 def _sides(text: str | None) -> tuple[int, int] | None:
@@ -289,9 +289,9 @@ def _sides(text: str | None) -> tuple[int, int] | None:
 
 
 def version_of(text: str) -> tuple[int, int] | None:
-    """Major and minor of A1111: of ``v1.6.0-2-g4afaaf8a``, of Forge's ``f2.0.1v1.10.1-previous-313``.
+    """Parse A1111's major and minor version: ``v1.6.0-2-g4afaaf8a``, Forge's ``f2.0.1v1.10.1-previous-313``.
 
-    Forge without A1111's number is counted as A1111 1.10, from which it comes. ``None`` for other programs.
+    Forge without A1111's number counts as A1111 1.10, its ancestor. ``None`` for other programs.
     """
     if text.startswith("Fooocus"):
         return None
@@ -301,20 +301,20 @@ def version_of(text: str) -> tuple[int, int] | None:
     return (int(found[-1][0]), int(found[-1][1])) if found else None
 
 
-def _warn(draft: GenerationBuilder, texts: Mapping[str, str], version: tuple[int, int] | None) -> None:
-    """Warn of settings that the HiRes pass does not use, or uses otherwise."""
+def _warn(builder: GenerationBuilder, texts: Mapping[str, str], version: tuple[int, int] | None) -> None:
+    """Warn of settings that the HiRes pass ignores or handles differently."""
     for what, keys in _NOT_USED.items():
         named = next((key for key in texts if key.startswith(keys)), None)
         if named is not None and texts[named].lower() not in ("false", "none", ""):
-            draft.warn(
+            builder.warn(
                 f"the image was made with {what} ({named}: {texts[named][:60]}), which the HiRes pass does not use"
             )
     for key, what in _DIFFERENT.items():
         value = texts.get(key, "")
         if value and to_number(value) != 0:
-            draft.warn(f"the image was made with {key} {value[:20]}: {what}")
+            builder.warn(f"the image was made with {key} {value[:20]}: {what}")
     if "Steps" in texts and _gpu_noise(texts, version):
-        draft.warn(
+        builder.warn(
             "A1111 made its noise on the GPU: the same seed gives other noise in ComfyUI, which makes it on the CPU"
         )
 
@@ -327,12 +327,12 @@ def _gpu_noise(texts: Mapping[str, str], version: tuple[int, int] | None) -> boo
 
 
 def place(key: str) -> str:
-    """The provenance of a value, for ``fields``."""
+    """Provenance of a value, for ``fields``."""
     return f"{KEY}: {key}"
 
 
 _NO_MODEL = re.compile(r"(?:latent|none|nearest|lanczos)", re.IGNORECASE)
-"""Enlargements that need no model file."""
+"""Upscalers without a model file."""
 _HIRES_ALONE = {
     "Hires sampler", "Hires schedule type", "Hires checkpoint", "Hires prompt", "Hires negative prompt",
     "Hires CFG Scale", "Hires CFG scale", "Hires Distilled CFG Scale", "Hires Module 1", "Hires VAE/TE",
@@ -355,7 +355,7 @@ _NOT_USED = {
     "a hypernetwork": ("Hypernet",),
     "Perturbed Attention Guidance": ("pag_enabled", "PAG Active"),
 }
-"""By the beginning of a setting's name. Styles are in the prompt already, where the program writes it expanded."""
+"""Unused features by prefixes of their settings. Programs that expand styles have them in the prompt already."""
 _DIFFERENT = {
     "ENSD": "ComfyUI has no such offset of the seed, so an ancestral sampler takes other noise",
     "Eta": "ComfyUI's samplers have an eta of 1",

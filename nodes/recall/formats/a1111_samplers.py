@@ -1,4 +1,4 @@
-"""A1111's names of samplers and schedules, and ComfyUI's."""
+"""Translate A1111's names of samplers and schedules into ComfyUI's."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import re
 from typing import NamedTuple
 
 
-class Sampling(NamedTuple):
-    """ComfyUI's names; ``None`` where there is nothing to tell them from."""
+class SamplerNames(NamedTuple):
+    """ComfyUI's names; ``None`` for an unknown one."""
 
     sampler: str | None
     scheduler: str | None
@@ -39,7 +39,7 @@ _SAMPLERS = {
     "heunpp2": ("heunpp2", "normal"),
 }
 _STAND_INS = {"plms": ("euler", "normal"), "restart": ("dpmpp_2m", "karras")}
-"""Samplers that ComfyUI lacks, and the nearest ones."""
+"""Nearest counterparts of what ComfyUI lacks."""
 
 _SCHEDULES = {
     "karras": "karras",
@@ -65,22 +65,22 @@ _COMFYUI = re.compile(
     r"(?:euler|heun|exp_heun|dpm_|dpmpp_|lms|ddpm|ddim|lcm|ipndm|deis|uni_pc|res_|gradient_|er_sde|sa_solver|seeds_)"
     r"[a-z0-9_]*"
 )
-"""The form of ComfyUI's own names, which its image savers write as they are."""
+"""Shape of ComfyUI's own names, which its image savers write unchanged."""
 
 AUTOMATIC_SINCE = (1, 9)
-"""The version of A1111 from which on a sampler without a schedule means the sampler's own."""
+"""First version of A1111 in which a sampler without a schedule means the sampler's own."""
 
 
-def sampling(name: str, schedule: str, version: tuple[int, int] | None) -> Sampling:
-    """ComfyUI's sampler and scheduler for A1111's.
+def sampling(name: str, schedule: str, version: tuple[int, int] | None) -> SamplerNames:
+    """Return ComfyUI's sampler and scheduler for A1111's.
 
     name: of the sampler, before 1.9 with the schedule behind it ("DPM++ 2M Karras").
-    schedule: "Schedule type", or ComfyUI's own name; empty where the image has none.
-    version: of A1111, major and minor; ``None`` where the image does not say.
+    schedule: "Schedule type", or ComfyUI's own name; empty if the image has none.
+    version: of A1111, major and minor; ``None`` if unknown.
     """
     name, schedule = " ".join(name.split()), " ".join(schedule.split())
     if not name or name.lower() == "undefined":
-        return Sampling(None, _scheduler(schedule)[0], _scheduler(schedule)[1])
+        return SamplerNames(None, _scheduler(schedule)[0], _scheduler(schedule)[1])
     base, suffix = _split(name)
     warnings: list[str] = []
     lower = base.lower()
@@ -97,22 +97,22 @@ def sampling(name: str, schedule: str, version: tuple[int, int] | None) -> Sampl
 
     if schedule and schedule.lower() != "automatic":
         scheduler, more = _scheduler(schedule)
-        return Sampling(sampler, scheduler, (*warnings, *more))
+        return SamplerNames(sampler, scheduler, (*warnings, *more))
     if suffix:
         scheduler, more = _scheduler(suffix)
-        return Sampling(sampler, scheduler, (*warnings, *more))
+        return SamplerNames(sampler, scheduler, (*warnings, *more))
     if schedule or automatic_always or (version is not None and version >= AUTOMATIC_SINCE):
-        return Sampling(sampler, automatic, tuple(warnings))
+        return SamplerNames(sampler, automatic, tuple(warnings))
     if version is None and automatic != "normal":
         warnings.append(
             f'the image names neither a schedule nor a version of A1111: "{name[:60]}" is taken to be '
             "of A1111 before 1.9, with the schedule normal"
         )
-    return Sampling(sampler, "normal", tuple(warnings))
+    return SamplerNames(sampler, "normal", tuple(warnings))
 
 
 def _split(name: str) -> tuple[str, str]:
-    """A sampler's name and the schedule behind it."""
+    """Split a sampler's name from the schedule behind it."""
     lower = name.lower()
     if lower in _SAMPLERS or lower in _STAND_INS:
         return name, ""

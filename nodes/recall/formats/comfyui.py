@@ -12,9 +12,9 @@ ORIGIN = "comfyui"
 
 
 def read(chunks: TextChunks) -> Generation | None:
-    """Read the first pass of the graph and, where there is one, of the HiRes pass.
+    """Read the first pass from the graph and, if there is one, the HiRes pass.
 
-    ``prompt`` is what ran. The workflow counts only where that is missing or cannot be read.
+    ``prompt`` is what ran. The workflow is read only if that is missing or unreadable.
     """
     for key in ("prompt", "workflow"):
         data = chunks.json_object(key)
@@ -27,8 +27,8 @@ def read(chunks: TextChunks) -> Generation | None:
             chunks.problems.append(str(error))
             continue
         if graph is not None:
-            draft = walk(graph, key)
-            draft.warn(*warnings)
-            draft.carried["nodes"] = graph.size
-            return draft.build(ORIGIN)
+            builder = walk(graph, key)
+            builder.warn(*warnings)
+            builder.carried["nodes"] = graph.size
+            return builder.build(ORIGIN)
     return None

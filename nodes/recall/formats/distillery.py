@@ -1,7 +1,7 @@
 """Distillery's newer format: ``template_inputs`` and the switches, no graph.
 
-``template_inputs`` is the truth, with every value a string; ``payload_keymaker`` holds the real module
-switches; ``preset_dict`` is from before overrides and only fills what the HiRes pass needs.
+``template_inputs`` is authoritative, with every value a string; ``payload_keymaker`` holds the real module
+switches; ``preset_dict`` is from before overrides and only fills gaps of the HiRes pass.
 """
 
 from __future__ import annotations
@@ -64,30 +64,30 @@ def read(chunks: TextChunks) -> Generation | None:
     switches = _mapping(data.get("payload_keymaker"))
     preset = _mapping(data.get("preset_dict"))
 
-    draft = GenerationBuilder()
+    builder = GenerationBuilder()
     for name, key in _FIELDS.items():
-        draft.set(name, inputs.get(key), f"template_inputs.{key}")
-    draft.set("family", data.get("sd_version"), "sd_version")
+        builder.set(name, inputs.get(key), f"template_inputs.{key}")
+    builder.set("family", data.get("sd_version"), "sd_version")
     for name, key in _FROM_PRESET.items():
-        draft.set(name, preset.get(key), f"preset_dict.{key}")
+        builder.set(name, preset.get(key), f"preset_dict.{key}")
     if inputs.get("VAE_MODEL_FILENAME") is None:
-        draft.set_known_none("vae", "template_inputs without VAE_MODEL_FILENAME: the checkpoint's own")
-    draft.set_loras(_loras(inputs, switches, draft), "template_inputs without LoRAs")
+        builder.set_known_none("vae", "template_inputs without VAE_MODEL_FILENAME: the checkpoint's own")
+    builder.set_loras(_lora_entries(inputs, switches, builder), "template_inputs without LoRAs")
 
     for switch, (key, what) in _NOT_USED.items():
         if switches.get(switch, key in inputs) is True:
             refiner = inputs.get("KSAMPLER_SEC_MODEL_FILENAME") if switch == "KSAMPLER_SEC_ADD" else None
             which = f" ({shown(refiner)})" if refiner else ""
-            draft.warn(f"the image was made with {what}{which}, which the HiRes pass does not use")
+            builder.warn(f"the image was made with {what}{which}, which the HiRes pass does not use")
 
-    draft.carried.update(_carried(data, inputs, switches))
-    if draft.carried.get("cutoff"):
-        draft.warn(NOT_APPLIED)
-    return draft.build(ORIGIN)
+    builder.carried.update(_carried(data, inputs, switches))
+    if builder.carried.get("cutoff"):
+        builder.warn(NOT_APPLIED)
+    return builder.build(ORIGIN)
 
 
-def _loras(
-    inputs: Mapping[str, Any], switches: Mapping[str, Any], draft: GenerationBuilder
+def _lora_entries(
+    inputs: Mapping[str, Any], switches: Mapping[str, Any], builder: GenerationBuilder
 ) -> list[tuple[Any, Any, Any, str]]:
     numbers = sorted(int(match.group(1)) for key in inputs if (match := _LORA.fullmatch(key)))
     entries = []
@@ -95,13 +95,13 @@ def _loras(
         key = f"LORA_{n}"
         name = inputs.get(f"{key}_FILENAME")
         if switches.get(f"{key}_ADD") is False:
-            draft.warn(f"template_inputs names the LoRA {shown(name)}, which payload_keymaker.{key}_ADD turns off")
+            builder.warn(f"template_inputs names the LoRA {shown(name)}, which payload_keymaker.{key}_ADD turns off")
             continue
         strengths = (inputs.get(f"{key}_STRENGTH_MODEL"), inputs.get(f"{key}_STRENGTH_CLIP"))
         entries.append((name, *strengths, f"template_inputs.{key}_*"))
     for switch, on in switches.items():
         if on is True and re.fullmatch(r"LORA_\d+_ADD", switch) and f"{switch[:-4]}_FILENAME" not in inputs:
-            draft.warn(f"payload_keymaker.{switch} is on, but template_inputs does not name that LoRA")
+            builder.warn(f"payload_keymaker.{switch} is on, but template_inputs does not name that LoRA")
     if switches.get("LCM_ADAPTER_ADD") is True:
         strengths = (inputs.get("LCM_LORA_STRENGTH_MODEL"), inputs.get("LCM_LORA_STRENGTH_CLIP"))
         entries.append((inputs.get("LCM_LORA_FILENAME"), *strengths, "template_inputs.LCM_LORA_*"))
@@ -109,7 +109,7 @@ def _loras(
 
 
 def _carried(data: Mapping[str, Any], inputs: Mapping[str, Any], switches: Mapping[str, Any]) -> dict[str, Any]:
-    """Collect what Distillery's own /checkmetadata prints: request type, command, then the template inputs."""
+    """Return the contents of Distillery's own /checkmetadata: request type, command, then the template inputs."""
     carried = {
         key: data[key]
         for key in (

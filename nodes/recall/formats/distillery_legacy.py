@@ -1,4 +1,4 @@
-"""Distillery's older format: ``comfy_api`` (an API graph, which is the truth) and ``template_inputs``."""
+"""Distillery's older format: ``comfy_api`` (an API graph, authoritative) and ``template_inputs``."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ LORA_SLOTS = 5
 
 
 def read(chunks: TextChunks) -> Generation | None:
-    """The graph's values, with ``template_inputs`` in its gaps."""
+    """Read the graph, and fill its gaps from ``template_inputs``."""
     data = chunks.json_object("prompt")
     if data is None or not isinstance(data.get("comfy_api"), Mapping):
         return None
@@ -42,23 +42,23 @@ def read(chunks: TextChunks) -> Generation | None:
     except ValueError as error:
         graph = None
         chunks.problems.append(str(error))
-    draft = walk(graph, "comfy_api") if graph else GenerationBuilder()
+    builder = walk(graph, "comfy_api") if graph else GenerationBuilder()
 
     for name, key in _GAPS.items():
-        draft.set(name, inputs.get(key), f"template_inputs.{key}")
-    if not draft.has("loras") and "SD15_LORA_1" in inputs:
-        draft.warn("the LoRAs could not be read from the graph: those of template_inputs are used, in numeric order")
-        draft.set_loras(_loras(inputs), "template_inputs without LoRAs")
+        builder.set(name, inputs.get(key), f"template_inputs.{key}")
+    if not builder.has("loras") and "SD15_LORA_1" in inputs:
+        builder.warn("the LoRAs could not be read from the graph: those of template_inputs are used, in numeric order")
+        builder.set_loras(_lora_entries(inputs), "template_inputs without LoRAs")
     labels = _labels(graph) if graph else {}
-    draft.set("family", labels.get("model_type"), "comfy_api label model_type")
+    builder.set("family", labels.get("model_type"), "comfy_api label model_type")
 
-    draft.carried.update({f"label_{key}": value for key, value in labels.items()})
+    builder.carried.update({f"label_{key}": value for key, value in labels.items()})
     if inputs:
-        draft.carried["template_inputs"] = dict(inputs)
-    return draft.build(ORIGIN)
+        builder.carried["template_inputs"] = dict(inputs)
+    return builder.build(ORIGIN)
 
 
-def _loras(inputs: Mapping[str, Any]) -> list[tuple[Any, Any, Any, str]]:
+def _lora_entries(inputs: Mapping[str, Any]) -> list[tuple[Any, Any, Any, str]]:
     return [
         (
             inputs[f"SD15_LORA_{n}"],
@@ -72,7 +72,7 @@ def _loras(inputs: Mapping[str, Any]) -> list[tuple[Any, Any, Any, str]]:
 
 
 def _labels(graph: Graph) -> dict[str, str]:
-    """Read what Distillery's AddMetaData nodes wrote into the image."""
+    """Return the labels of Distillery's AddMetaData nodes."""
     found = {}
     for node in graph.nodes.values():
         label, text = graph.value(node, "label"), graph.value(node, "text_value")

@@ -1,4 +1,4 @@
-"""Fooocus: JSON in the text ``parameters``, or A1111's text there, as the text ``fooocus_scheme`` says.
+"""Fooocus: JSON or A1111's text in ``parameters``; the text ``fooocus_scheme`` says which.
 
 Fooocus makes images with SDXL models only.
 """
@@ -39,52 +39,52 @@ _FAMILY = "Fooocus runs SDXL only"
 
 
 def read(chunks: TextChunks) -> Generation | None:
-    """Read the record, in either of its schemes."""
+    """Read the record in either of its schemes."""
     if not chunks.looks_like_json(KEY):
         return _read_a1111(chunks)
     data = chunks.json_object(KEY)
     if data is None or not _is_fooocus(chunks, data):
         return None
-    draft = GenerationBuilder()
+    builder = GenerationBuilder()
     for name, keys in _FIELDS.items():
         for key in keys:
-            draft.set(name, data.get(key), place(key))
+            builder.set(name, data.get(key), place(key))
     for name, keys in _PROMPTS.items():
         for key in keys:
-            draft.set(name, _prompt(data.get(key)), place(key))
+            builder.set(name, _prompt(data.get(key)), place(key))
     for key in ("resolution", "Resolution"):
         if match := _SIZE.fullmatch(str(data.get(key, ""))):
-            draft.set("width", match[1], place(key))
-            draft.set("height", match[2], place(key))
+            builder.set("width", match[1], place(key))
+            builder.set("height", match[2], place(key))
     vae = data.get("vae", data.get("VAE"))
     if isinstance(vae, str) and not vae.startswith("Default") and vae not in ("", "None"):
-        draft.set("vae", vae, place("vae"))
+        builder.set("vae", vae, place("vae"))
     else:
-        draft.set_known_none("vae", f"{place('vae')}: the checkpoint's own")
-    _loras(draft, data)
-    draft.set("family", "sdxl", _FAMILY)
+        builder.set_known_none("vae", f"{place('vae')}: the checkpoint's own")
+    _set_loras(builder, data)
+    builder.set("family", "sdxl", _FAMILY)
     refiner = data.get("refiner_model", data.get("Refiner Model"))
     if refiner not in (None, "", "None"):
-        draft.warn(f"the image was made with a refiner ({shown(refiner)}), which the HiRes pass does not use")
+        builder.warn(f"the image was made with a refiner ({shown(refiner)}), which the HiRes pass does not use")
     styles = data.get("styles", data.get("Styles"))
     if isinstance(data.get("full_prompt"), list) and len(data["full_prompt"]) > 1:
-        draft.warn("Fooocus reads the prompt and each of its styles by itself: they are joined by commas")
+        builder.warn("Fooocus reads the prompt and each of its styles by itself: they are joined by commas")
     elif "full_prompt" not in data and styles not in (None, "", "[]", []):
-        draft.warn(f"the image was made with the styles {shown(styles)}, whose words it does not tell")
-    _warn(draft, data.get("inpaint_method"), data.get("freeu"))
-    draft.carried[KEY] = data
-    return draft.build(ORIGIN)
+        builder.warn(f"the image was made with the styles {shown(styles)}, whose words it does not tell")
+    _warn(builder, data.get("inpaint_method"), data.get("freeu"))
+    builder.carried[KEY] = data
+    return builder.build(ORIGIN)
 
 
 def _read_a1111(chunks: TextChunks) -> Generation | None:
     text = chunks.get(KEY, "")
     if chunks.get(SCHEME) != "a1111" and "Version: Fooocus" not in text[-2000:]:
         return None
-    draft = a1111.read_draft(chunks)
-    if draft is None:
+    builder = a1111.collect(chunks)
+    if builder is None:
         return None
-    draft.set("family", "sdxl", _FAMILY)
-    return draft.build(ORIGIN)
+    builder.set("family", "sdxl", _FAMILY)
+    return builder.build(ORIGIN)
 
 
 def _is_fooocus(chunks: TextChunks, data: Mapping[str, Any]) -> bool:
@@ -98,13 +98,13 @@ def _is_fooocus(chunks: TextChunks, data: Mapping[str, Any]) -> bool:
 
 
 def _prompt(value: Any) -> Any:
-    """A prompt as one text; Fooocus has those with styles as a list."""
+    """Return a prompt as one text; with styles Fooocus writes a list."""
     if isinstance(value, list):
         return ", ".join(text.strip() for text in value if isinstance(text, str) and text.strip())
     return value
 
 
-def _loras(draft: GenerationBuilder, data: Mapping[str, Any]) -> None:
+def _set_loras(builder: GenerationBuilder, data: Mapping[str, Any]) -> None:
     entries: list[tuple[Any, Any, Any, str]] = []
     hashes: dict[str, Any] = {}
     loras = data.get("loras")
@@ -115,7 +115,7 @@ def _loras(draft: GenerationBuilder, data: Mapping[str, Any]) -> None:
                 if len(lora) > 2 and isinstance(lora[0], str):
                     hashes[lora[0]] = lora[2]
             else:
-                draft.warn(f"{place(f'loras[{i}]')} is no LoRA and is left out: {shown(lora)}")
+                builder.warn(f"{place(f'loras[{i}]')} is no LoRA and is left out: {shown(lora)}")
     else:
         for key, value in data.items():
             if _LORA.fullmatch(key) and isinstance(value, str):
@@ -125,15 +125,15 @@ def _loras(draft: GenerationBuilder, data: Mapping[str, Any]) -> None:
                 name, weight = parts if len(parts) == 2 else (value, None)
                 if name != "None":
                     entries.append((name, weight, weight, place(key)))
-    draft.set_loras(entries, f"{KEY} without LoRAs", hashes)
+    builder.set_loras(entries, f"{KEY} without LoRAs", hashes)
 
 
-def _warn(draft: GenerationBuilder, inpainting: Any, freeu: Any) -> None:
+def _warn(builder: GenerationBuilder, inpainting: Any, freeu: Any) -> None:
     for value, what in ((inpainting, "inpainting"), (freeu, "FreeU")):
         if value not in (None, "", "None"):
-            draft.warn(f"the image was made with {what}, which the HiRes pass does not use")
+            builder.warn(f"the image was made with {what}, which the HiRes pass does not use")
 
 
 def place(key: str) -> str:
-    """The provenance of a value, for ``fields``."""
+    """Provenance of a value, for ``fields``."""
     return f"{KEY}.{key}"

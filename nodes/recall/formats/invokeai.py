@@ -51,102 +51,102 @@ def read(chunks: TextChunks) -> Generation | None:
     for key, reader in zip(KEYS, (_metadata, _sd_metadata), strict=False):
         data = chunks.json_object(key)
         if data is not None:
-            draft = reader(data)
-            draft.carried[key] = data
-            return draft.build(ORIGIN)
+            builder = reader(data)
+            builder.carried[key] = data
+            return builder.build(ORIGIN)
     if "Dream" in chunks:
         return _dream(chunks["Dream"]).build(ORIGIN)
     return None
 
 
 def _metadata(data: Mapping[str, Any]) -> GenerationBuilder:
-    draft, place = GenerationBuilder(), _Places(KEYS[0])
+    builder, place = GenerationBuilder(), _Places(KEYS[0])
     for name, key in (
         ("positive", "positive_prompt"), ("negative", "negative_prompt"), ("seed", "seed"), ("steps", "steps"),
         ("cfg", "cfg_scale"), ("guidance", "guidance"), ("width", "width"),
         ("height", "height"), ("hires.denoise", "hrf_strength"),
     ):  # fmt: skip
-        draft.set(name, data.get(key), place(key))
+        builder.set(name, data.get(key), place(key))
     if "txt2img" not in str(data.get("generation_mode")):
-        draft.set("denoise", data.get("strength"), place("strength"))
-    _sampler(draft, data.get("scheduler"), place("scheduler"))
+        builder.set("denoise", data.get("strength"), place("strength"))
+    _sampler(builder, data.get("scheduler"), place("scheduler"))
     skipped = to_integer(data.get("clip_skip"))
     if skipped:
-        draft.set("clip_skip", skipped + 1, place("clip_skip"))
+        builder.set("clip_skip", skipped + 1, place("clip_skip"))
     model = data.get("model")
-    draft.set("checkpoint", _name(model), place("model"))
+    builder.set("checkpoint", _name(model), place("model"))
     if isinstance(model, Mapping):
-        draft.set("family", _FAMILIES.get(str(model.get("base", model.get("base_model")))), place("model.base"))
+        builder.set("family", _FAMILIES.get(str(model.get("base", model.get("base_model")))), place("model.base"))
     if data.get("vae") is None:
-        draft.set_known_none("vae", f"{KEYS[0]} without vae: the checkpoint's own")
-    draft.set("vae", _name(data.get("vae")), place("vae"))
+        builder.set_known_none("vae", f"{KEYS[0]} without vae: the checkpoint's own")
+    builder.set("vae", _name(data.get("vae")), place("vae"))
     loras = data.get("loras")
     entries = []
     for i, lora in enumerate(loras[:100] if isinstance(loras, list) else ()):
         lora = lora if isinstance(lora, Mapping) else {}
         name = _name(lora.get("model", lora.get("lora")))
         entries.append((name, lora.get("weight"), lora.get("weight"), place(f"loras[{i}]")))
-    draft.set_loras(entries, f"{KEYS[0]} without loras")
+    builder.set_loras(entries, f"{KEYS[0]} without loras")
     for key, what in _NOT_USED.items():
         if data.get(key):
-            draft.warn(f"the image was made with {what} ({key}), which the HiRes pass does not use")
+            builder.warn(f"the image was made with {what} ({key}), which the HiRes pass does not use")
     for side in ("positive", "negative"):
         if style := data.get(f"{side}_style_prompt"):
-            draft.warn(f"the image had a {side} prompt of its own for SDXL's second text encoder: {shown(style)}")
-        _weights(draft, data.get(f"{side}_prompt"), side)
-    return draft
+            builder.warn(f"the image had a {side} prompt of its own for SDXL's second text encoder: {shown(style)}")
+        _weights(builder, data.get(f"{side}_prompt"), side)
+    return builder
 
 
 def _sd_metadata(data: Mapping[str, Any]) -> GenerationBuilder:
-    draft, place = GenerationBuilder(), _Places(KEYS[1])
+    builder, place = GenerationBuilder(), _Places(KEYS[1])
     image = data.get("image")
     image = image if isinstance(image, Mapping) else {}
     prompt = image.get("prompt")
     if isinstance(prompt, list):
         texts = [part["prompt"] for part in prompt if isinstance(part, Mapping) and isinstance(part.get("prompt"), str)]
         prompt = " ".join(texts)
-    _prompt(draft, prompt, place("image.prompt"))
+    _prompt(builder, prompt, place("image.prompt"))
     for name, key in (
         ("seed", "seed"), ("steps", "steps"), ("cfg", "cfg_scale"), ("width", "width"), ("height", "height"),
     ):  # fmt: skip
-        draft.set(name, image.get(key), place(f"image.{key}"))
+        builder.set(name, image.get(key), place(f"image.{key}"))
     if image.get("type") == "img2img":
-        draft.set("denoise", image.get("strength"), place("image.strength"))
-    _sampler(draft, image.get("sampler"), place("image.sampler"))
-    draft.set("checkpoint", data.get("model_weights"), place("model_weights"))
-    draft.set("checkpoint_hash", data.get("model_hash"), place("model_hash"))
-    return draft
+        builder.set("denoise", image.get("strength"), place("image.strength"))
+    _sampler(builder, image.get("sampler"), place("image.sampler"))
+    builder.set("checkpoint", data.get("model_weights"), place("model_weights"))
+    builder.set("checkpoint_hash", data.get("model_hash"), place("model_hash"))
+    return builder
 
 
 def _dream(command: str) -> GenerationBuilder:
-    draft = GenerationBuilder()
+    builder = GenerationBuilder()
     match = _DREAM.match(command[:1_000_000])
     if match is None:
-        draft.warn("the Dream text of this image is not one of InvokeAI's")
-        return draft
-    _prompt(draft, match[1], "Dream")
+        builder.warn("the Dream text of this image is not one of InvokeAI's")
+        return builder
+    _prompt(builder, match[1], "Dream")
     for option, value in _OPTION.findall(match[2]):
         if option in _DREAM_OPTIONS:
-            draft.set(_DREAM_OPTIONS[option], value, f"Dream -{option}")
+            builder.set(_DREAM_OPTIONS[option], value, f"Dream -{option}")
         elif option == "A":
-            _sampler(draft, value, "Dream -A")
-    return draft
+            _sampler(builder, value, "Dream -A")
+    return builder
 
 
-def _prompt(draft: GenerationBuilder, prompt: Any, where: str) -> None:
-    """Versions 1 and 2 have the negative prompt in brackets, anywhere in the prompt."""
+def _prompt(builder: GenerationBuilder, prompt: Any, where: str) -> None:
+    """Set both prompts; versions 1 and 2 have the negative one in brackets, anywhere in the prompt."""
     if not isinstance(prompt, str):
-        draft.set("positive", prompt, where)
+        builder.set("positive", prompt, where)
         return
     negative = ", ".join(text.strip() for text in _NEGATIVE.findall(prompt))
-    draft.set("positive", _NEGATIVE.sub("", prompt).strip(), where)
-    draft.set("negative", negative, where)
-    _weights(draft, prompt, "positive")
+    builder.set("positive", _NEGATIVE.sub("", prompt).strip(), where)
+    builder.set("negative", negative, where)
+    _weights(builder, prompt, "positive")
 
 
-def _sampler(draft: GenerationBuilder, name: Any, where: str) -> None:
+def _sampler(builder: GenerationBuilder, name: Any, where: str) -> None:
     if not isinstance(name, str):
-        draft.set("sampler", name, where)
+        builder.set("sampler", name, where)
         return
     base = name.strip().lower()
     schedule = "normal"
@@ -154,25 +154,25 @@ def _sampler(draft: GenerationBuilder, name: Any, where: str) -> None:
         base, schedule = base[:-2], "karras"
     if base not in _SAMPLERS:
         nearest = _STAND_INS.get(base, "dpmpp_2m" if "dpm" in base else "euler")
-        draft.warn(f"ComfyUI has no sampler {shown(name)}: {nearest} stands in for it")
-        draft.set("sampler", nearest, where)
+        builder.warn(f"ComfyUI has no sampler {shown(name)}: {nearest} stands in for it")
+        builder.set("sampler", nearest, where)
     else:
-        draft.set("sampler", _SAMPLERS[base], where)
-    draft.set("scheduler", schedule, where)
+        builder.set("sampler", _SAMPLERS[base], where)
+    builder.set("scheduler", schedule, where)
 
 
-def _weights(draft: GenerationBuilder, prompt: Any, side: str) -> None:
+def _weights(builder: GenerationBuilder, prompt: Any, side: str) -> None:
     if isinstance(prompt, str) and _WEIGHTS.search(prompt[:1_000_000]):
-        draft.warn(f"the {side} prompt has InvokeAI's weights (word+, (words)1.2), which ComfyUI reads as plain text")
+        builder.warn(f"the {side} prompt has InvokeAI's weights (word+, (words)1.2), which ComfyUI reads as plain text")
 
 
 def _name(model: Any) -> Any:
-    """A model's name: ``name`` since version 4, ``model_name`` before."""
+    """Return a model's name: ``name`` since version 4, ``model_name`` before."""
     return model.get("name", model.get("model_name")) if isinstance(model, Mapping) else model
 
 
 class _Places:
-    """The provenance of values, for ``fields``."""
+    """Provenance of values, for ``fields``."""
 
     def __init__(self, key: str) -> None:
         self.key = key

@@ -1,6 +1,6 @@
 """NovelAI: ``Software`` is ``NovelAI`` and ``Comment`` the JSON of the request.
 
-Its models are on its servers alone, so another checkpoint has to be chosen for the HiRes pass.
+Its models are not published, so another checkpoint has to be chosen for the HiRes pass.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _SAMPLERS = {
 }  # fmt: skip
 _SCHEDULES = {"native": "normal", "karras": "karras", "exponential": "exponential", "polyexponential": "exponential"}
 _STEP = 1.05
-"""The factor of a brace on a weight, and the divisor of a bracket."""
+"""Factor of a brace on a weight; a bracket divides by it."""
 _TOKEN = re.compile(r"[{}\[\]]|(?<![\w.])(-?\d{1,3}(?:\.\d{1,4})?)::|::", re.ASCII)
 _NOT_USED = {
     "reference_image_multiple": "vibe transfer",
@@ -41,7 +41,7 @@ def read(chunks: TextChunks) -> Generation | None:
     data = chunks.json_object(KEY)
     if data is None:
         return None
-    draft = GenerationBuilder()
+    builder = GenerationBuilder()
     for side, key, version4, older in (
         ("positive", "prompt", "v4_prompt", chunks.get("Description")),
         ("negative", "uc", "v4_negative_prompt", None),
@@ -52,27 +52,27 @@ def read(chunks: TextChunks) -> Generation | None:
         else:
             where = f"{KEY}.{version4}.caption"
         if len(captions) > 1:
-            draft.warn(f"the {side} prompt has a part for each character: they are joined by commas")
-        _prompt(draft, side, captions, where)
+            builder.warn(f"the {side} prompt has a part for each character: they are joined by commas")
+        _prompt(builder, side, captions, where)
     for name, key in (("seed", "seed"), ("steps", "steps"), ("cfg", "scale"), ("width", "width"), ("height", "height")):
-        draft.set(name, data.get(key), f"{KEY}.{key}")
+        builder.set(name, data.get(key), f"{KEY}.{key}")
     if str(data.get("request_type", "")) in ("Img2ImgRequest", "NativeInfillingRequest") or "strength" in data:
-        draft.set("denoise", data.get("strength"), f"{KEY}.strength")
-    _sampler(draft, data)
+        builder.set("denoise", data.get("strength"), f"{KEY}.strength")
+    _sampler(builder, data)
     for key, what in _NOT_USED.items():
         if data.get(key):
-            draft.warn(f"the image was made with {what} ({key}), which the HiRes pass does not use")
+            builder.warn(f"the image was made with {what} ({key}), which the HiRes pass does not use")
     source = chunks.get("Source", "")
-    draft.warn(
+    builder.warn(
         f"the image was made with a model of NovelAI's own ({shown(source)}), which cannot be had as a file: "
         "choose a checkpoint with --model"
     )
-    draft.carried.update(Source=source, Comment=data)
-    return draft.build(ORIGIN)
+    builder.carried.update(Source=source, Comment=data)
+    return builder.build(ORIGIN)
 
 
 def _captions(prompt: Any) -> tuple[list[Any] | None, str]:
-    """The prompt of NovelAI 4: of the whole picture, then one for each character."""
+    """Return the prompts of NovelAI 4: of the whole image, then of each character."""
     caption = prompt.get("caption") if isinstance(prompt, Mapping) else None
     if not isinstance(caption, Mapping) or not isinstance(caption.get("base_caption"), str):
         return None, ""
@@ -87,34 +87,34 @@ def _captions(prompt: Any) -> tuple[list[Any] | None, str]:
     ], ""
 
 
-def _prompt(draft: GenerationBuilder, side: str, captions: list[Any], where: str) -> None:
+def _prompt(builder: GenerationBuilder, side: str, captions: list[Any], where: str) -> None:
     if not all(isinstance(text, str) for text in captions):
-        draft.set(side, captions[0], where)
+        builder.set(side, captions[0], where)
         return
     text = ", ".join(captions)
     written = comfyui_weights(text)
     if written != text:
-        draft.warn(f"NovelAI's weights in the {side} prompt are written as ComfyUI has them, such as (words:1.05)")
-    draft.set(side, written, where)
+        builder.warn(f"NovelAI's weights in the {side} prompt are written as ComfyUI has them, such as (words:1.05)")
+    builder.set(side, written, where)
 
 
-def _sampler(draft: GenerationBuilder, data: Mapping[str, Any]) -> None:
+def _sampler(builder: GenerationBuilder, data: Mapping[str, Any]) -> None:
     name = data.get("sampler")
     if isinstance(name, str):
         if name not in _SAMPLERS:
-            draft.warn(f"ComfyUI has no sampler {shown(name)}: euler_ancestral stands in for it")
-        draft.set("sampler", _SAMPLERS.get(name, "euler_ancestral"), f"{KEY}.sampler")
+            builder.warn(f"ComfyUI has no sampler {shown(name)}: euler_ancestral stands in for it")
+        builder.set("sampler", _SAMPLERS.get(name, "euler_ancestral"), f"{KEY}.sampler")
     schedule = data.get("noise_schedule")
     if isinstance(schedule, str):
         if schedule not in _SCHEDULES:
-            draft.warn(f"ComfyUI has no schedule {shown(schedule)}: normal stands in for it")
-        draft.set("scheduler", _SCHEDULES.get(schedule, "normal"), f"{KEY}.noise_schedule")
+            builder.warn(f"ComfyUI has no schedule {shown(schedule)}: normal stands in for it")
+        builder.set("scheduler", _SCHEDULES.get(schedule, "normal"), f"{KEY}.noise_schedule")
 
 
 def comfyui_weights(prompt: str) -> str:
-    """A prompt with NovelAI's weights, ``{more}``, ``[less]`` and ``1.2::words::``, in ComfyUI's way.
+    """Translate NovelAI's weights, ``{more}``, ``[less]`` and ``1.2::words::``, into ComfyUI's.
 
-    Round brackets are plain characters to NovelAI, so they are escaped. What is not closed holds to the end.
+    Round brackets are plain characters to NovelAI, so they are escaped. An unclosed weight holds to the end.
     """
     parts: list[tuple[str, float]] = []
     braces, number, at = 0, 1.0, 0
@@ -133,7 +133,7 @@ def comfyui_weights(prompt: str) -> str:
 
 
 def _weight(number: float, braces: int) -> float:
-    """Within what ComfyUI's own editor goes to, however many braces there are."""
+    """Return the weight of a text, clamped to the range of ComfyUI's own editor."""
     power = _STEP ** max(-100, min(braces, 100))
     return max(-10.0, min(number * power, 10.0))
 

@@ -1,7 +1,7 @@
-"""Translate the prompt syntax of other programs to ComfyUI's.
+"""Translate the prompt syntax of other programs into ComfyUI's.
 
 ComfyUI reads ``(words:1.2)`` and ``embedding:name``. Anything else is text to it, so tags of networks are lifted
-out, what can be said in ComfyUI's way is, and what cannot is named in a warning.
+out, syntax with a counterpart is translated, and a warning names the rest.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 MAX_PROMPT = 1_000_000
-"""Characters of a prompt that is looked into."""
+"""Length up to which a prompt is searched."""
 MAX_EMBEDDINGS = 100
 
 _NETWORK = re.compile(r"<(lora|lyco|hypernet):([^<>:\n]{1,500})((?::[^<>:\n]{0,200}){0,10})>", re.IGNORECASE)
 _LIFTED = re.compile(r"(?<=[ \t])\0[ \t]+|\0")
-"""The place of a tag, with the blanks behind it where some stand before it."""
+"""Place of a lifted tag, with the blanks behind it if there are some before it."""
 _BRACKETS = re.compile(r"(?<!\\)\[([^\[\]]{1,5000})(?<!\\)\]")
 _AND = re.compile(r"\bAND\b")
 _BREAK = re.compile(r"\bBREAK\b")
 
 
 class LoraTag(NamedTuple):
-    """A LoRA in a prompt; strengths as the text has them, to be checked."""
+    """A LoRA in a prompt; its strengths are unchecked."""
 
     name: str
     strength_model: str | float
@@ -39,9 +39,9 @@ class Lifted(NamedTuple):
 
 
 def lift_networks(prompt: str) -> Lifted:
-    """Take ``<lora:name:a:b>`` and its kin out of a prompt; the rest stays as it is but for blanks around it.
+    """Lift ``<lora:name:a:b>`` and its kin out of a prompt; the rest stays, but for blanks around the tags.
 
-    a is the strength on the text encoder, b the one on the model, which is a where it is missing; ``te=`` and
+    a is the strength on the text encoder, b the one on the model, by default a; ``te=`` and
     ``unet=`` name them. LyCORIS files (``<lyco:…>``) are LoRAs to ComfyUI; hypernetworks are named in a warning.
     """
     loras: list[LoraTag] = []
@@ -74,7 +74,7 @@ def lift_networks(prompt: str) -> Lifted:
 
 
 def name_embeddings(prompt: str, names: Iterable[str]) -> tuple[str, tuple[str, ...]]:
-    """Write the textual inversions of A1111, bare words, as ComfyUI's ``embedding:word``. Returns them too."""
+    """Write A1111's textual inversions, bare words, as ComfyUI's ``embedding:word``; returns those found too."""
     used = []
     lowered = prompt.lower()
     for name in list(dict.fromkeys(names))[:MAX_EMBEDDINGS]:
@@ -100,7 +100,7 @@ def name_embeddings(prompt: str, names: Iterable[str]) -> tuple[str, tuple[str, 
 
 
 def a1111_differences(prompts: Mapping[str, str]) -> tuple[str, ...]:
-    """Warn of syntax that A1111 reads in these prompts and ComfyUI does not. prompts: by their name, such as ``positive``."""
+    """Warn of syntax that A1111 interprets and ComfyUI does not. prompts: by name, such as ``positive``."""
     found: dict[str, list[str]] = {}
     for side, prompt in prompts.items():
         text = prompt[:MAX_PROMPT]

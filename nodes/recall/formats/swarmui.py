@@ -1,4 +1,4 @@
-"""SwarmUI: JSON in the text ``parameters``, with what was asked for in ``sui_image_params``."""
+"""SwarmUI: JSON in the text ``parameters``, with the request in ``sui_image_params``."""
 
 from __future__ import annotations
 
@@ -52,37 +52,37 @@ def read(chunks: TextChunks) -> Generation | None:
     params = data.get(PARAMS) if data is not None else None
     if data is None or not isinstance(params, Mapping):
         return None
-    draft = GenerationBuilder()
+    builder = GenerationBuilder()
     for name, keys in _FIELDS.items():
         for key in keys:
-            draft.set(name, params.get(key), place(key))
+            builder.set(name, params.get(key), place(key))
     layer = to_integer(params.get("clipstopatlayer"))
-    draft.set("clip_skip", None if layer is None else -layer, place("clipstopatlayer"))
+    builder.set("clip_skip", None if layer is None else -layer, place("clipstopatlayer"))
     vae = params.get("vae")
     if vae in ("None", "Automatic", None):
-        draft.set_known_none("vae", f"{PARAMS} without vae: the checkpoint's own")
-    draft.set("vae", vae, place("vae"))
+        builder.set_known_none("vae", f"{PARAMS} without vae: the checkpoint's own")
+    builder.set("vae", vae, place("vae"))
 
     hashes = _hashes(data.get("sui_models"))
-    draft.set("checkpoint_hash", hashes.get(("model", _stem(params.get("model")))), "sui_models")
-    draft.set("vae_hash", hashes.get(("vae", _stem(vae))), "sui_models")
-    tags = _prompts(draft, params)
-    _loras(draft, params, tags, hashes)
-    _passes(draft, params, data.get("sui_extra_data"))
+    builder.set("checkpoint_hash", hashes.get(("model", _stem(params.get("model")))), "sui_models")
+    builder.set("vae_hash", hashes.get(("vae", _stem(vae))), "sui_models")
+    tags = _prompts(builder, params)
+    _set_loras(builder, params, tags, hashes)
+    _passes(builder, params, data.get("sui_extra_data"))
     for key, what in _NOT_USED.items():
         if params.get(key) not in (None, "", "None", "none", "false", False, 0):
-            draft.warn(f"the image was made with {what} ({key}), which the HiRes pass does not use")
-    draft.carried[PARAMS] = dict(params)
-    return draft.build(ORIGIN)
+            builder.warn(f"the image was made with {what} ({key}), which the HiRes pass does not use")
+    builder.carried[PARAMS] = dict(params)
+    return builder.build(ORIGIN)
 
 
-def _prompts(draft: GenerationBuilder, params: Mapping[str, Any]) -> list[tuple[Any, Any, Any, str]]:
+def _prompts(builder: GenerationBuilder, params: Mapping[str, Any]) -> list[tuple[Any, Any, Any, str]]:
     """Set the prompts; returns the LoRAs in their tags."""
     tags: list[tuple[Any, Any, Any, str]] = []
     for name, key in (("positive", "prompt"), ("negative", "negativeprompt")):
         prompt = params.get(key)
         if not isinstance(prompt, str):
-            draft.set(name, prompt, place(key))
+            builder.set(name, prompt, place(key))
             continue
         first, *sections = _SECTION.split(prompt)
         text = first
@@ -90,24 +90,24 @@ def _prompts(draft: GenerationBuilder, params: Mapping[str, Any]) -> list[tuple[
             if kind.lower() == "base":
                 text += section
             else:
-                draft.warn(f"the {name} prompt has a part for <{kind.lower()}>, which the HiRes pass does not use")
+                builder.warn(f"the {name} prompt has a part for <{kind.lower()}>, which the HiRes pass does not use")
         lifted = lift_networks(text)
-        draft.warn(*lifted.warnings)
+        builder.warn(*lifted.warnings)
         tags += [(tag.name, tag.strength_model, tag.strength_clip, place(key)) for tag in lifted.loras]
         text = _EMBED.sub(lambda match: f" embedding:{match[1].strip()} ", lifted.text)
         text = re.sub(r"[ \t]{2,}", " ", text).strip()
         if others := sorted({match[1].lower() for match in _TAG.finditer(text)}):
-            draft.warn(
+            builder.warn(
                 f"the {name} prompt has SwarmUI's <{'>, <'.join(others[:5])}>, which ComfyUI reads as plain words"
             )
-        draft.set(name, text, place(key))
-    if "negativeprompt" not in params and draft.has("positive"):
-        draft.set("negative", "", f"{PARAMS} without negativeprompt")
+        builder.set(name, text, place(key))
+    if "negativeprompt" not in params and builder.has("positive"):
+        builder.set("negative", "", f"{PARAMS} without negativeprompt")
     return tags
 
 
-def _loras(
-    draft: GenerationBuilder,
+def _set_loras(
+    builder: GenerationBuilder,
     params: Mapping[str, Any],
     tags: list[tuple[Any, Any, Any, str]],
     hashes: Mapping[tuple[str, str], Any],
@@ -120,36 +120,36 @@ def _loras(
         clip = on_clip[i] if i < len(on_clip) and on_clip[i] not in ("", None) else model
         section = to_integer(confined[i]) if i < len(confined) else 0
         if section is not None and section > 0:
-            draft.warn(f"the LoRA {shown(name)} was for one section of the prompt alone: it is kept for all of it")
+            builder.warn(f"the LoRA {shown(name)} was for one section of the prompt alone: it is kept for all of it")
         loras.append((name, model, clip, place(f"loras[{i}]")))
     # SwarmUI moves the tags of the prompt into the lists; one that is in neither is not lost.
     known = {_stem(name) for name in names}
     loras += [tag for tag in tags if _stem(tag[0]) not in known]
     digests = {entry[0]: hashes.get(("loras", _stem(entry[0]))) for entry in loras if isinstance(entry[0], str)}
-    draft.set_loras(loras, f"{PARAMS} without loras", digests)
+    builder.set_loras(loras, f"{PARAMS} without loras", digests)
 
 
-def _passes(draft: GenerationBuilder, params: Mapping[str, Any], extra: Any) -> None:
-    """Image to image, and the refiner, which SwarmUI uses for its HiRes pass."""
+def _passes(builder: GenerationBuilder, params: Mapping[str, Any], extra: Any) -> None:
+    """Set image to image and the refiner, which SwarmUI uses for its HiRes pass."""
     from_image = "initimage" in params or (isinstance(extra, Mapping) and "initimage_filename" in extra)
     if from_image:
-        draft.set("denoise", params.get("initimagecreativity"), place("initimagecreativity"))
+        builder.set("denoise", params.get("initimagecreativity"), place("initimagecreativity"))
     scale = to_number(params.get("refinerupscale"))
     method = params.get("refinermethod", "PostApply")
     if "refinermodel" in params or method != "PostApply":
         model = params.get("refinermodel")
-        draft.warn(f"the image was made with a refiner ({shown(model)}), which the HiRes pass does not use")
+        builder.warn(f"the image was made with a refiner ({shown(model)}), which the HiRes pass does not use")
     if method == "PostApply" and scale is not None and scale != 1:
-        draft.set("hires.scale", scale, place("refinerupscale"))
-        draft.set("hires.denoise", params.get("refinercontrolpercentage"), place("refinercontrolpercentage"))
-        draft.set("hires.steps", params.get("refinersteps"), place("refinersteps"))
+        builder.set("hires.scale", scale, place("refinerupscale"))
+        builder.set("hires.denoise", params.get("refinercontrolpercentage"), place("refinercontrolpercentage"))
+        builder.set("hires.steps", params.get("refinersteps"), place("refinersteps"))
         upscaler = params.get("refinerupscalemethod")
         if isinstance(upscaler, str) and upscaler.startswith("model-"):
-            draft.set("hires.upscaler", upscaler.removeprefix("model-"), place("refinerupscalemethod"))
+            builder.set("hires.upscaler", upscaler.removeprefix("model-"), place("refinerupscalemethod"))
 
 
 def _hashes(models: Any) -> dict[tuple[str, str], Any]:
-    """SHA-256 by kind of model and stem of its name."""
+    """Return SHA-256 by kind of model and stem of its name."""
     return {
         (str(entry.get("param")), _stem(entry.get("name"))): entry.get("hash")
         for entry in (models[:1000] if isinstance(models, list) else ())
@@ -162,12 +162,12 @@ def _stem(name: Any) -> str:
 
 
 def _list(value: Any) -> list[Any]:
-    """A list, which some versions write as text with commas."""
+    """Return a list, which some versions write as text with commas."""
     if isinstance(value, str):
         return [part.strip() for part in value.split(",")] if value.strip() else []
     return value[:1000] if isinstance(value, list) else []
 
 
 def place(key: str) -> str:
-    """The provenance of a value, for ``fields``."""
+    """Provenance of a value, for ``fields``."""
     return f"{PARAMS}.{key}"

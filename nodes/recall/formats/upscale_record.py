@@ -1,7 +1,7 @@
 """This pack's own record: a text chunk ``distillery`` with ``{"version": 1, "generation": {…}}``.
 
-The driver uploads clean copies of images. Their record (:func:`..record.record_for_copy`) is marked as a relay and
-is read as the recall of the original file.
+The driver uploads clean copies of images. Their record is marked as a relay (:func:`..record.record_for_copy`) and read as
+the recall of the original file.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ PLACE = "this pack's record"
 
 _FORMAT_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}", re.ASCII)
 _MAX_WARNINGS, _MAX_WARNING = 100, 2000
-"""More of them, and longer ones, no recall gives: whoever wrote them wants to be read."""
+"""Limits of a relayed record: no recall makes more or longer warnings, so a forged one is cut."""
 
 
 def read(chunks: TextChunks) -> Generation | None:
-    """The generation that the upscale was run with. The graph in the same file is not needed."""
+    """Read the generation that the upscale ran with. The graph in the same file is not needed."""
     data = chunks.json_object(RECORD_KEY)
     if data is None:
         return None
@@ -47,7 +47,7 @@ def read(chunks: TextChunks) -> Generation | None:
 
 
 def _relayed(recorded: Mapping[str, Any]) -> Generation:
-    """The generation as it was recalled from the original file, warnings and places included."""
+    """Read the generation as recalled from the original file, including warnings and provenance."""
     warnings = recorded.get("warnings")
     kept = [w for w in warnings if isinstance(w, str)][:_MAX_WARNINGS] if isinstance(warnings, list) else []
     generation = from_dict({**recorded, "warnings": [w[:_MAX_WARNING] for w in kept]})
@@ -57,7 +57,7 @@ def _relayed(recorded: Mapping[str, Any]) -> Generation:
 
 
 def _places(generation: Generation) -> dict[str, str]:
-    """The provenance of each value in the first image, behind one mention of the record however often it was upscaled."""
+    """Return the provenance in the first image, prefixed with the record once, however often it was upscaled."""
     places = {}
     for name, where in generation.fields.items():
         where = where.removeprefix(PLACE).removeprefix(": ")

@@ -1,1 +1,1 @@
-"""ComfyUI's graphs, of the API and of the editor, as nodes that can be asked for their inputs."""
+"""ComfyUI's graphs, from the API or the editor, as nodes with inputs to look up."""

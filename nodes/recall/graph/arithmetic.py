@@ -1,4 +1,4 @@
-"""Arithmetic nodes: expressions of a and b, evaluated without eval()."""
+"""Evaluate the expressions of arithmetic nodes without eval()."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ _FUNCTIONS: dict[str, Callable[..., Number]] = {
 
 
 def evaluate(expression: str, variables: Mapping[str, Number]) -> Number | None:
-    """The value of an arithmetic expression; ``None`` where it is not one, or not finite.
+    """Evaluate an arithmetic expression; ``None`` if it is none or its value is not finite.
 
-    Numbers, the given variables, ``+ - * / // % **``, brackets and abs, ceil, float, floor, int, max, min, round.
+    Knows numbers, the given variables, ``+ - * / // % **``, brackets and abs, ceil, float, floor, int, max, min, round.
     """
     if len(expression) > MAX_CHARACTERS or _TOKEN.sub("", expression):
         return None

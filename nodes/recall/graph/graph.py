@@ -1,7 +1,7 @@
 """ComfyUI's API graph: ``{id: {"class_type": …, "inputs": {name: value or [id, slot]}}}``.
 
-Links, and the values that reach an input through other nodes. A graph is untrusted input:
-anything may be missing, of a wrong type, or go round in circles.
+Resolves links, and values that reach an input through other nodes. A graph is untrusted input: anything may be
+missing, of a wrong type, or circular.
 """
 
 from __future__ import annotations
@@ -9,63 +9,60 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from .nodes import Constant, Link, Node, Source, plain, to_link
+from .nodes import Constant, Link, Node, Output, plain, to_link
 from .passthrough import passed_on
 from .value_nodes import VALUE_NODES
 
+MAX_NODES = 10_000
 MAX_HOPS = 1_000_000
-"""Links followed in one graph, all told."""
+"""Limit of links followed in one graph."""
 MAX_VALUE_DEPTH = 100
-"""Nodes in a row that a value may run through."""
+"""Limit of nodes in a row that a value may run through."""
 
 
 class Graph:
-    """The nodes of an API graph, in the order of the file.
-
-    :func:`nodes.recall.graph.load.read_graph` builds one and expands its composite nodes.
-    """
+    """The nodes of an API graph, in the order of the file. :func:`.load.read_graph` makes one."""
 
     def __init__(self, nodes: Iterable[Node]) -> None:
         self.nodes = {node.id: node for node in nodes}
         self.size = len(self.nodes)
-        """Nodes in the file."""
+        """Number of nodes in the file."""
         self._redirects: dict[Link, tuple[Any, Node]] = {}
         self._values: dict[Link, Any] = {}
         self._hops = 0
         self._depth = 0
-        self._cut = False
+        self._truncated = False
 
     @property
     def exhausted(self) -> bool:
-        """True when the graph is larger than it is read: what was read is not complete."""
-        return self._cut or self._hops > MAX_HOPS
+        """True if the graph exceeds a limit, so that it was not read completely."""
+        return self._truncated or self._hops > MAX_HOPS
 
-    def settle(self, complete: bool) -> None:
-        """Forget the values that could not be told while composite nodes were being expanded.
+    def mark_truncated(self) -> None:
+        """Count the graph as :attr:`exhausted`."""
+        self._truncated = True
 
-        complete: False where the graph is larger than it is read.
-        """
-        self._cut = not complete
+    def forget_values(self) -> None:
+        """Compute every value anew, once the graph has changed."""
         self._values.clear()
 
     def replace(self, node: Node, outputs: Mapping[int, Any]) -> None:
-        """Put others in the place of a node.
+        """Remove a node and redirect its outputs.
 
-        outputs: what comes out of its slots: a link to another node, or what stands at an input of the node.
-        Slots that are not named lead nowhere.
+        outputs: by slot a link to another node, or the contents of an input of the node. Other slots lead nowhere.
         """
         del self.nodes[node.id]
         self._redirects.update({Link(node.id, slot): (value, node) for slot, value in outputs.items()})
 
     def link(self, node: Node, name: str) -> Link | None:
-        """The link at an input, as it stands there; ``None`` for a value or nothing."""
+        """Return the link at an input, unresolved; ``None`` for a value or nothing."""
         return to_link(node.inputs.get(name))
 
-    def source(self, link: Link | None) -> Source | None:
-        """The node and slot that a link comes from, behind whatever only passes it on.
+    def source(self, link: Link | None) -> Output | None:
+        """Resolve a link to the node and slot that make its value, through all nodes that only pass it on.
 
-        A value that stands at a node which passes it on is a :class:`Constant`.
-        ``None`` where the link leads nowhere: to a missing node, in circles, or to a pipe that lacks the value.
+        A value at an input of such a node becomes a :class:`Constant`.
+        ``None`` if the link leads nowhere: to a missing node, in circles, or to a pipe that lacks the value.
         """
         todo: list[tuple[Any, str | None, Node | None]] = [(link, None, None)]
         visited: set[tuple[Link, str | None]] = set()
@@ -94,19 +91,19 @@ class Graph:
                     return node, link.slot
         return None
 
-    def input(self, node: Node, name: str) -> Source | None:
-        """:meth:`source` of an input."""
+    def input(self, node: Node, name: str) -> Output | None:
+        """Resolve the link at an input, see :meth:`source`."""
         return self.source(self.link(node, name))
 
     def value(self, node: Node, name: str) -> Any:
-        """The value at an input: as it stands there, or computed through the nodes that it is linked to.
+        """Return the value at an input: the literal one, or computed through the linked nodes.
 
-        ``None`` where there is none or it cannot be told.
+        ``None`` if there is none or it is unknown.
         """
         return self._resolve(node.inputs.get(name))
 
     def first_unknown_node(self, node: Node, name: str) -> Node | None:
-        """The node at which the computation of a linked value ended, for a message."""
+        """Return the node at which the computation of a linked value ended, for a message."""
         visited: set[str] = set()
         todo = [self.link(node, name)]
         last = None

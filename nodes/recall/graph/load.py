@@ -1,17 +1,17 @@
-"""Build a graph from parsed JSON or nodes, then expand its composite nodes."""
+"""Load a graph: build it from parsed JSON, then expand its composite nodes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from .composites.table import expand
-from .graph import Graph
-from .nodes import MAX_NODES, Node
+from .graph import MAX_NODES, Graph
+from .nodes import Node
 
 
 def read_graph(data: Any) -> Graph | None:
-    """Read an API graph from parsed JSON; None where it holds no nodes. Entries that are no nodes are left out.
+    """Build an API graph from parsed JSON; ``None`` if it holds no nodes. Entries that are no nodes are left out.
 
     Raises ValueError for more than MAX_NODES nodes.
     """
@@ -24,11 +24,10 @@ def read_graph(data: Any) -> Graph | None:
             nodes.append(Node(str(key), entry["class_type"], inputs if isinstance(inputs, Mapping) else {}))
     if len(nodes) > MAX_NODES:
         raise ValueError(f"the graph has {len(nodes)} nodes; at most {MAX_NODES} are read")
-    return build_graph(nodes) if nodes else None
-
-
-def build_graph(nodes: Iterable[Node]) -> Graph:
-    """Build a graph of the nodes, composite ones expanded into the core nodes they wrap."""
+    if not nodes:
+        return None
     graph = Graph(nodes)
-    graph.settle(complete=expand(graph))
+    if not expand(graph):
+        graph.mark_truncated()
+    graph.forget_values()  # some were unknown only because the graph was not yet expanded
     return graph

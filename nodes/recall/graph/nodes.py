@@ -8,9 +8,6 @@ from typing import Any, NamedTuple
 
 from ...texts import shorten
 
-MAX_NODES = 10_000
-"""Nodes of one graph."""
-
 
 class Link(NamedTuple):
     """An output of a node."""
@@ -21,35 +18,35 @@ class Link(NamedTuple):
 
 @dataclass(frozen=True)
 class Node:
-    """A node of the graph, or a part of one that does the work of several."""
+    """A node of the graph, or one that a composite node was expanded into."""
 
     id: str
     class_type: str
     inputs: Mapping[str, Any]
-    whole: Node | None = None
-    """The node of the file that this one is a part of."""
+    composite: Node | None = None
+    """The node of the file that this one was expanded from."""
     names: Mapping[str, str] = field(default_factory=dict)
-    """Names of the inputs of an expanded node in the file, where they differ."""
+    """Names of its inputs in the file, if they differ."""
 
     def __str__(self) -> str:
-        node = self.whole or self
+        node = self.composite or self
         return f"node {short(node.id)} ({short(node.class_type)})"
 
     def place(self, name: str) -> str:
-        """The node and one of its inputs, as the file names them."""
+        """Name the node and one of its inputs as the file does."""
         return f"{self}.{short(self.names.get(name, name))}"
 
 
 @dataclass(frozen=True)
 class Constant(Node):
-    """Stands for a value that a node which only passes it on has at its input."""
+    """A node standing for a literal value at an input of a node that only passes it on."""
 
     @classmethod
     def of(cls, value: Any, at: Node) -> Constant:
         return cls(at.id, "PrimitiveNode", {"value": value}, at)
 
 
-Source = tuple[Node, int]
+Output = tuple[Node, int]
 """A node and the slot of one of its outputs."""
 
 
@@ -57,13 +54,13 @@ class Step(NamedTuple):
     """The next place to look for a value that a node only passes on."""
 
     value: Any
-    """A link or a value, as it stands at an input."""
+    """The contents of an input: a link or a value."""
     wanted: str | None
-    """Its name in the pipe that the link leads to; ``None`` for what the link itself leads to."""
+    """Its name in the pipe at the end of the link; ``None`` outside pipes."""
 
 
 def to_link(value: Any) -> Link | None:
-    """``[id, slot]`` as a link; ids are texts such as "12" or "12:3"."""
+    """Parse ``[id, slot]`` as a link; ids are texts such as "12" or "12:3"."""
     if isinstance(value, Link):
         return value
     if not isinstance(value, list) or len(value) != 2:
@@ -75,12 +72,12 @@ def to_link(value: Any) -> Link | None:
 
 
 def plain(value: Any) -> str | int | float | None:
-    """A number, text or truth value as it stands at an input; ``None`` for anything else."""
+    """Return a literal number, text or truth value; ``None`` for anything else."""
     if isinstance(value, Mapping):
         value = value.get("content")  # some loaders write a name as {"content": name, "image": preview}
     return value if isinstance(value, str | int | float) else None
 
 
 def short(text: str) -> str:
-    """Shorten an untrusted name for a message."""
+    """Shorten a name of an untrusted file for a message."""
     return shorten(text, 40)

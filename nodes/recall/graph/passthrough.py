@@ -1,7 +1,7 @@
-"""Nodes that only pass on what comes in: reroutes, switches, pipes.
+"""Passthrough nodes: reroutes, switches, pipes.
 
-A pipe (rgthree's context, Impact's basic pipe, …) carries several values by name through one link: what is
-looked for in it is its ``wanted`` name.
+A pipe (rgthree's context, Impact's basic pipe, …) carries several values by name through one link; ``wanted`` is
+the name to look for in it.
 """
 
 from __future__ import annotations
@@ -16,25 +16,24 @@ from .nodes import Node, Step, to_link
 
 
 class Values(Protocol):
-    """The part of a graph that switches need."""
+    """Interface of a graph for switches: the values at inputs."""
 
-    def value(self, node: Node, name: str) -> Any:
-        """The value at an input."""
+    def value(self, node: Node, name: str) -> Any: ...
 
 
-def passed_on(graph: Values, node: Node, slot: int, wanted: str | None) -> list[Step] | None:
-    """Return the sources of an output of a node, in the order of precedence; ``None`` for a node that makes it itself."""
-    kind = node.class_type
-    if kind in REROUTES:
-        values = list(node.inputs.values())
-        return [Step(value, wanted) for value in sorted(values, key=lambda value: to_link(value) is None)[:1]]
-    if kind in SWITCHES:
-        return [Step(value, wanted) for value in SWITCHES[kind](graph, node, slot)]
-    if kind in SAME_SLOT:
-        names = SAME_SLOT[kind]
+def passed_on(values: Values, node: Node, slot: int, wanted: str | None) -> list[Step] | None:
+    """Return where to look for a node's output, in the order of precedence; ``None`` if the node makes it itself."""
+    class_type = node.class_type
+    if class_type in REROUTES:
+        entries = list(node.inputs.values())
+        return [Step(value, wanted) for value in sorted(entries, key=lambda value: to_link(value) is None)[:1]]
+    if class_type in SWITCHES:
+        return [Step(value, wanted) for value in SWITCHES[class_type](values, node, slot)]
+    if class_type in SAME_SLOT:
+        names = SAME_SLOT[class_type]
         return [Step(node.inputs.get(names[slot]), wanted)] if 0 <= slot < len(names) else []
-    if kind in PIPES:
-        return PIPES[kind].steps(node, slot, wanted)
+    if class_type in PIPES:
+        return PIPES[class_type].steps(node, slot, wanted)
     return None
 
 
@@ -42,18 +41,18 @@ REROUTES = {
     "Reroute", "Reroute (rgthree)", "ReroutePrimitive|pysssss", "ModelPassThrough", "PlaySound|pysssss",
     "SystemNotification|pysssss",
 }  # fmt: skip
-"""One in, one out."""
+"""Nodes with one input and one output."""
 
 SAME_SLOT: dict[str, tuple[str, ...]] = {
     "CondPassThrough": ("positive", "negative"),
 }
-"""Inputs that go out at the slots of the same order."""
+"""Nodes that pass their inputs to the output slots of the same order."""
 
 
 # switches
 
 Choice = Callable[[Values, Node, int], Sequence[Any]]
-"""Of a switch: the values at the inputs that it may pass on, in the order of precedence."""
+"""Returns the contents of the inputs that a switch may pass on, in the order of precedence."""
 
 
 def _numbered(node: Node, prefix: str) -> list[str]:
@@ -63,15 +62,15 @@ def _numbered(node: Node, prefix: str) -> list[str]:
 
 
 def _first(prefix: str) -> Choice:
-    """The first input that has something."""
-    return lambda graph, node, slot: [node.inputs[name] for name in _numbered(node, prefix)]
+    """Choose the first connected input."""
+    return lambda values, node, slot: [node.inputs[name] for name in _numbered(node, prefix)]
 
 
 def _by_number(selector: str, *prefixes: str, first: int = 1) -> Choice:
-    """The input whose number is at the selector. prefixes: of the inputs, by output slot."""
+    """Choose the input whose number is at the selector. prefixes: prefixes of the inputs' names, by output slot."""
 
-    def choose(graph: Values, node: Node, slot: int) -> Sequence[Any]:
-        number = to_integer(graph.value(node, selector))
+    def choose(values: Values, node: Node, slot: int) -> Sequence[Any]:
+        number = to_integer(values.value(node, selector))
         if number is None or not 0 <= slot < len(prefixes):
             return []
         names = _numbered(node, prefixes[slot])
@@ -82,10 +81,10 @@ def _by_number(selector: str, *prefixes: str, first: int = 1) -> Choice:
 
 
 def _by_truth(selector: str, *pairs: tuple[str, str]) -> Choice:
-    """One of two inputs. pairs: the input for true and the one for false, by output slot."""
+    """Choose one of two inputs. pairs: the input for true and the one for false, by output slot."""
 
-    def choose(graph: Values, node: Node, slot: int) -> Sequence[Any]:
-        truth = graph.value(node, selector)
+    def choose(values: Values, node: Node, slot: int) -> Sequence[Any]:
+        truth = values.value(node, selector)
         if not isinstance(truth, int | float) or not 0 <= slot < len(pairs):
             return []
         return [node.inputs.get(pairs[slot][0 if truth else 1])]
@@ -94,8 +93,8 @@ def _by_truth(selector: str, *pairs: tuple[str, str]) -> Choice:
 
 
 def _either(newer: Choice, older: Choice) -> Choice:
-    """A switch whose inputs have had other names in another version."""
-    return lambda graph, node, slot: newer(graph, node, slot) or older(graph, node, slot)
+    """Combine the choices of two versions of a switch with different names of inputs."""
+    return lambda values, node, slot: newer(values, node, slot) or older(values, node, slot)
 
 
 SWITCHES: dict[str, Choice] = {
@@ -143,13 +142,13 @@ class Pipe:
     """A node that packs, changes or unpacks a pipe."""
 
     outputs: tuple[str | None, ...]
-    """By slot: the name in the pipe, or ``None`` for the pipe itself."""
+    """Names in the pipe by output slot; ``None`` for the pipe itself."""
     base: str | None = None
-    """The input with the pipe that the node's own inputs change."""
+    """The input with the pipe that the node's own inputs override."""
     own: tuple[str, ...] = ()
-    """Inputs that go into the pipe by their names."""
+    """Inputs that enter the pipe under their own names."""
     merged: str | None = None
-    """The beginning of the names of inputs with pipes, of which the first or last one counts."""
+    """Prefix of the inputs with pipes, of which the first or last one counts."""
     last: bool = False
 
     def steps(self, node: Node, slot: int, wanted: str | None) -> list[Step]:
@@ -181,7 +180,7 @@ _SDXL = (
 _EASY = ("model", "pos", "neg", "latent", "vae", "clip", "image")
 _EASY_SETTINGS = ("seed", "steps", "cfg", "sampler_name", "scheduler", "denoise")
 EASY_PIPE = (*_EASY, *_EASY_SETTINGS)
-"""Names of the values in Easy Use's pipe."""
+"""Names in Easy Use's pipe."""
 
 PIPES: dict[str, Pipe] = {
     "Context (rgthree)": Pipe((None, *_CONTEXT), "base_ctx", _CONTEXT),
@@ -201,4 +200,4 @@ PIPES: dict[str, Pipe] = {
     "easy preSampling": Pipe((None,), "pipe", (*_EASY_SETTINGS, "latent")),
     "easy unpack": Pipe(EASY_PIPE, "pipe"),  # of this package: what a sampler takes out of it
 }
-"""Nodes of pipes; the names of a pack's nodes go together."""
+"""Nodes of pipes; those of one pack share their names."""

@@ -1,7 +1,7 @@
-"""The widgets of nodes, in the order in which the editor's workflow lists their values.
+"""Names of widgets by node class, in the order of their values in the editor's workflow.
 
-The workflow does not name them where it is from an older editor, and there is no server to ask when a file is
-read. ComfyUI's own are checked against the real node definitions in the tests.
+Workflows of older editors do not name them, and there is no server to ask when a file is read. ComfyUI's own are
+checked against the real node definitions in the tests.
 """
 
 from __future__ import annotations

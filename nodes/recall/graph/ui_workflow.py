@@ -1,8 +1,8 @@
-"""The editor's workflow, turned into the API graph that it would run as.
+"""Convert the editor's workflow into the API graph that it would run as.
 
-It lists nodes with their sockets and the bare values of their widgets. Muted and bypassed nodes, reroutes,
-primitives, get and set nodes and subgraphs exist only there: what the editor does with them when it queues a
-workflow is done here. All of it is untrusted input.
+A workflow lists nodes with their sockets and the bare values of their widgets. Muted and bypassed nodes, reroutes,
+primitives, get and set nodes and subgraphs exist only in it: they are resolved here as the editor does when it
+queues a workflow. All of it is untrusted input.
 """
 
 from __future__ import annotations
@@ -10,21 +10,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from .graph import MAX_HOPS
-from .nodes import MAX_NODES, short, to_link
+from .graph import MAX_HOPS, MAX_NODES
+from .nodes import short, to_link
 from .ui_widgets import WIDGETS
 
 MAX_DEPTH = 20
-"""Subgraphs inside each other."""
+"""Depth limit of nested subgraphs."""
 MUTED, BYPASSED = 2, 4
 VIRTUAL = {"Reroute", "PrimitiveNode", "Note", "MarkdownNote", "GetNode", "SetNode"}
-"""Nodes of the editor alone."""
+"""Nodes that exist only in the editor."""
 _INPUT, _OUTPUT = "-10", "-20"
-"""The ids that stand for a subgraph's own inputs and outputs."""
+"""Ids of a subgraph's own inputs and outputs."""
 _CONTROL = ("fixed", "increment", "decrement", "randomize", "increment-wrap", None)
-"""Values of the widget behind a seed that says what comes after it; it has no name."""
+"""Values of the unnamed control_after_generate widget behind a seed."""
 _BUTTONS = (None, "", "image", "upload")
-"""Values of buttons, which stand at the end."""
+"""Values of buttons, at the end of the list."""
 
 
 class Converted(NamedTuple):
@@ -40,12 +40,12 @@ def is_workflow(data: Any) -> bool:
 
 
 def to_api(data: Mapping[str, Any]) -> Converted:
-    """The API graph of a workflow. Raises ValueError for more nodes than are read."""
+    """Convert a workflow into an API graph. Raises ValueError for more than MAX_NODES nodes."""
     return _Workflow(data).convert()
 
 
 class _Node:
-    """A node of a workflow; whatever is not as it must be is as if it were not there."""
+    """A node of a workflow; malformed entries are ignored."""
 
     def __init__(self, data: Mapping[str, Any]) -> None:
         self.id = str(data["id"])
@@ -70,7 +70,7 @@ class _Node:
 
 
 class _Scope:
-    """The nodes of the workflow itself, or of one place where a subgraph stands."""
+    """The nodes of the workflow itself, or of one instance of a subgraph."""
 
     def __init__(self, data: Mapping[str, Any], prefix: str = "", parent: _Scope | None = None,
                  instance: _Node | None = None) -> None:  # fmt: skip
@@ -90,14 +90,14 @@ class _Scope:
             node.first_value: node for node in self.nodes.values()
             if node.type == "SetNode" and isinstance(node.first_value, str) and node.mode not in (MUTED, BYPASSED)
         }  # fmt: skip
-        """Return the value that is set under a name."""
+        """Set nodes by the name that they set."""
 
     def ports(self, kind: str) -> list[Mapping[str, Any]]:
-        """The inputs or outputs of the subgraph."""
+        """Return the inputs or outputs of the subgraph."""
         return [port if isinstance(port, Mapping) else {} for port in _list(self.data.get(kind))]
 
     def _promoted(self) -> dict[str, Any]:
-        """The values at the subgraph's own widgets, by the names of its inputs."""
+        """Return the values of the subgraph's own widgets, by the names of its inputs."""
         values = self.instance.values if self.instance else None
         if not isinstance(values, list):
             return {}
@@ -138,7 +138,7 @@ class _Workflow:
 
     def convert(self) -> Converted:
         graph: dict[str, Any] = {}
-        untold: dict[str, _Node] = {}
+        unnamed: dict[str, _Node] = {}
         warnings: list[str] = []
         for scope, node in self._running(self.root):
             if node.type.startswith(("workflow>", "workflow/")):
@@ -148,17 +148,17 @@ class _Workflow:
             inputs, known = self._inputs(scope, node)
             graph[scope.prefix + node.id] = {"class_type": node.type, "inputs": inputs}
             if not known:
-                untold[scope.prefix + node.id] = node
+                unnamed[scope.prefix + node.id] = node
         if self.hops > MAX_HOPS:
             warnings.append("the workflow has more links than are followed: it was not read to its end")
-        met = [str(untold[node_id]) for node_id in _upstream(graph) if node_id in untold]
+        met = [str(unnamed[node_id]) for node_id in _upstream(graph) if node_id in unnamed]
         if met:
             names = ", ".join(met[:8]) + (", …" if len(met) > 8 else "")
             warnings.append(f"the workflow does not say which value of a node is what, and is not known for {names}")
         return Converted(graph, tuple(warnings))
 
     def _running(self, scope: _Scope) -> Iterator[tuple[_Scope, _Node]]:
-        """The nodes that would run."""
+        """Yield the nodes that would run."""
         for node in scope.nodes.values():
             if node.mode in (MUTED, BYPASSED) or node.type in VIRTUAL:
                 continue
@@ -168,7 +168,7 @@ class _Workflow:
                 yield scope, node
 
     def _inputs(self, scope: _Scope, node: _Node) -> tuple[dict[str, Any], bool]:
-        """The inputs of a node as the API has them, and whether all of its values could be told."""
+        """Return the inputs of a node as in the API, and False if the names of its widgets are unknown."""
         values, known = widget_values(node.type, node.values, [_widget(entry) for entry in node.inputs])
         for entry in node.inputs:
             name = _widget(entry) or entry.get("name")
@@ -181,7 +181,7 @@ class _Workflow:
         return values, known
 
     def _behind(self, scope: _Scope | None, link: Any) -> Any:
-        """Return the value that comes through a link: ``[id, slot]``, a value, or ``None``."""
+        """Resolve a link to ``[id, slot]``, a value, or ``None``."""
         visited: set[tuple[str, str]] = set()
         while scope is not None and link is not None and (scope.prefix, str(link)) not in visited:
             visited.add((scope.prefix, str(link)))
@@ -215,7 +215,7 @@ class _Workflow:
         return None
 
     def _set(self, scope: _Scope, name: Any) -> tuple[_Scope | None, Any]:
-        """Return the source of a get node: the set node of that name, here or further out."""
+        """Find the link behind a get node: that of the set node of the same name, in this scope or an outer one."""
         within: _Scope | None = scope
         while within is not None:
             if isinstance(name, str) and name in within.sets:
@@ -224,33 +224,33 @@ class _Workflow:
         return None, None
 
 
-def widget_values(kind: str, values: Any, inputs: list[str | None]) -> tuple[dict[str, Any], bool]:
-    """Widget values by name, and whether they could be told.
+def widget_values(class_type: str, values: Any, inputs: list[str | None]) -> tuple[dict[str, Any], bool]:
+    """Return widget values by name, and False if their names are unknown.
 
-    inputs: of the node's sockets, the names of the widgets that they belong to (``None`` for the others).
+    inputs: for each socket of the node the name of its widget, or ``None``.
     """
     if isinstance(values, Mapping):
         return {key: _value(value) for key, value in values.items() if isinstance(key, str)}, True
     if not isinstance(values, list) or not values:
         return {}, True
-    if kind in _LISTS:
-        return _LISTS[kind](values), True
+    if class_type in _LISTS:
+        return _LISTS[class_type](values), True
     # Newer editors name every widget: then there are as many values as names. Older ones name only those that
     # were turned into sockets, so that a table of the common nodes is needed. Buttons have values too.
     named = [name for name in inputs if name is not None]
-    table = list(WIDGETS.get(kind, ()))
+    table = list(WIDGETS.get(class_type, ()))
     for buttons in (False, True):
         for names, fewer in ((named, False), (table, True)):
             if names and (found := _matched(names, values, fewer, buttons)) is not None:
                 return found, True
-    return {}, kind in WIDGETS and all(_one_of(value, _BUTTONS) for value in values)
+    return {}, class_type in WIDGETS and all(_one_of(value, _BUTTONS) for value in values)
 
 
 def _matched(names: list[str], values: list[Any], fewer: bool, buttons: bool) -> dict[str, Any] | None:
-    """Values by name, over the unnamed widgets behind seeds; ``None`` where they do not go together.
+    """Pair names with values, skipping the unnamed widgets behind seeds; ``None`` if they do not match.
 
-    fewer: whether the last names may lack values, as in a workflow from before the node had those widgets.
-    buttons: whether the values of buttons may follow.
+    fewer: the last names may lack values, as in a workflow from before the node had those widgets.
+    buttons: the values of buttons may follow.
     """
     found: dict[str, Any] = {}
     spare = len(values) - len(names)
@@ -275,7 +275,7 @@ _WORDS = {"scheduler", "text", "add_noise"}
 
 
 def _fits(name: str, value: Any) -> bool:
-    """Return True if a value can be that of a widget: values that lie one place off must not pass."""
+    """Return True if a value can belong to a widget: values that are one place off must not pass."""
     if name in _NUMBERS:
         return _is_number(value) or value is None
     if name in _WORDS or name.endswith("_name"):
@@ -284,19 +284,19 @@ def _fits(name: str, value: Any) -> bool:
 
 
 def _power_loras(values: list[Any]) -> dict[str, Any]:
-    """rgthree's Power Lora Loader keeps objects among its buttons."""
+    """Name the values of rgthree's Power Lora Loader: objects among buttons."""
     entries = [value for value in values if isinstance(value, Mapping) and "lora" in value]
     return {f"lora_{i}": entry for i, entry in enumerate(entries, 1)}
 
 
 def _managed_loras(values: list[Any]) -> dict[str, Any]:
-    """LoRA Manager keeps a list of objects."""
+    """Name the value of LoRA Manager: a list of objects."""
     lists = (value for value in values if isinstance(value, list))
     return {"loras": next((v for v in lists if all(isinstance(e, Mapping) for e in v)), [])}
 
 
 def _stacker(values: list[Any]) -> dict[str, Any]:
-    """The LoRA Stacker has four widgets for each of its LoRAs."""
+    """Name the values of the LoRA Stacker: four for each of its LoRAs."""
     names = ["input_mode", "lora_count"]
     for i in range(1, 51):
         names += [f"lora_name_{i}", f"lora_wt_{i}", f"model_str_{i}", f"clip_str_{i}"]
@@ -309,11 +309,11 @@ _LISTS = {
     "Lora Stacker (LoraManager)": _managed_loras,
     "LoRA Stacker": _stacker,
 }
-"""Nodes whose widgets come in lists."""
+"""Nodes whose widget values are lists or come in groups."""
 
 
 def _bypass(node: _Node, slot: int) -> Any:
-    """The link that a bypassed node passes on: at its own place where the type is the same, else the first such."""
+    """Return the link that a bypassed node passes on: at the same index if the type matches, else the first match."""
     kind = node.outputs[slot].get("type") if 0 <= slot < len(node.outputs) else None
     places = [slot, *range(len(node.inputs))] if kind is not None else []
     for place in places:
@@ -323,14 +323,14 @@ def _bypass(node: _Node, slot: int) -> Any:
 
 
 def _end(scope: _Scope, slot: int) -> Any:
-    """The link inside a subgraph that one of its outputs comes through."""
+    """Return the link inside a subgraph that feeds one of its outputs."""
     ports = scope.ports("outputs")
     links = _list(ports[slot].get("linkIds")) if 0 <= slot < len(ports) else []
     return links[0] if links else None
 
 
 def _links(entries: list[Any]) -> Iterator[tuple[str, tuple[str, int]]]:
-    """Links by id, of both forms: [id, from, slot, to, slot, type], or an object."""
+    """Yield links by id, in both forms: [id, from, slot, to, slot, type], or an object."""
     for entry in entries:
         if isinstance(entry, Mapping):
             link, origin, slot = (entry.get(key) for key in ("id", "origin_id", "origin_slot"))
@@ -343,7 +343,7 @@ def _links(entries: list[Any]) -> Iterator[tuple[str, tuple[str, int]]]:
 
 
 def _upstream(graph: Mapping[str, Any]) -> list[str]:
-    """The nodes that lead to those that save something, or to any end where none does."""
+    """Return the nodes upstream of those that save something, or of all ends if none does."""
     linked = {k: [link.id for v in node["inputs"].values() if (link := to_link(v))] for k, node in graph.items()}
     followed = {node_id for ids in linked.values() for node_id in ids}
     ends = [k for k in graph if k not in followed and linked[k]]
@@ -358,7 +358,7 @@ def _upstream(graph: Mapping[str, Any]) -> list[str]:
 
 
 def _value(value: Any) -> Any:
-    """A widget's value as the API has it: a list must not pose as a link."""
+    """Return a widget's value as in the API: a list must not pose as a link."""
     return {"__value__": value} if isinstance(value, list) else value
 
 

@@ -1,4 +1,4 @@
-"""Nodes that carry or compute a number or a text, and nothing else."""
+"""Value nodes: they only carry or compute a number or a text."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .arithmetic import evaluate
 from .nodes import Node
 
 MAX_TEXT = 200_000
-"""Characters of a computed text: a chain of joins that each double their text must end."""
+"""Length limit of a computed text: a chain of joins that each double it must end."""
 
 Arguments = Mapping[str, Any]
 Compute = Callable[[Arguments], Any]
@@ -21,14 +21,14 @@ Compute = Callable[[Arguments], Any]
 
 @dataclass(frozen=True)
 class ValueNode:
-    """The rule by which a node makes a number or a text of its inputs."""
+    """The outputs of a node as functions of its inputs."""
 
     names: tuple[str, ...]
-    """The inputs that count. One that ends with ``*`` stands for all that begin so, in the order of the file."""
+    """The inputs that count. One that ends with ``*`` matches a prefix, in the order of the file."""
     outputs: tuple[Compute | None, ...]
-    """By slot: arguments by name (``None``: absent or unknown) to a value, or to ``None`` where it cannot be told."""
-    whole: bool = True
-    """True if nothing can be told where a linked input is unknown: an unknown text must not pose as empty."""
+    """Functions by slot, from arguments by name (``None``: absent or unknown) to a value; ``None`` if unknown."""
+    needs_all: bool = True
+    """True if an unknown linked input makes the output unknown: an unknown text must not pose as empty."""
 
     def names_of(self, node: Node) -> list[str]:
         names: list[str] = []
@@ -40,9 +40,9 @@ class ValueNode:
         return list(dict.fromkeys(names))[:MAX_INPUTS]
 
     def value(self, arguments: Arguments, slot: int, unknown: bool) -> Any:
-        """The value of an output. unknown: whether a linked input could not be told."""
+        """Compute an output. unknown: True if a linked input is unknown."""
         compute = self.outputs[slot] if 0 <= slot < len(self.outputs) else None
-        if compute is None or (unknown and self.whole):
+        if compute is None or (unknown and self.needs_all):
             return None
         value = compute(arguments)
         return None if isinstance(value, str) and len(value) > MAX_TEXT else value
@@ -56,7 +56,7 @@ def _input(name: str) -> Compute:
 
 
 def _each(result: Compute, kinds: tuple[Callable[[Any], Any], ...]) -> tuple[Compute, ...]:
-    """A result at every slot, as one kind of number or another."""
+    """Return one result at every slot, each converted to its type."""
 
     def output(kind: Callable[[Any], Any]) -> Compute:
         return lambda arguments: kind(result(arguments))
@@ -65,12 +65,12 @@ def _each(result: Compute, kinds: tuple[Callable[[Any], Any], ...]) -> tuple[Com
 
 
 def _as_it_stands(*names: str) -> ValueNode:
-    """By slot, the values of these inputs."""
-    return ValueNode(names, tuple(map(_input, names)), whole=False)
+    """Output the values of these inputs, by slot."""
+    return ValueNode(names, tuple(map(_input, names)), needs_all=False)
 
 
 def _in_every_slot(name: str, *kinds: Callable[[Any], Any]) -> ValueNode:
-    """One input's value at every slot."""
+    """Output one input's value at every slot."""
     return ValueNode((name,), _each(_input(name), kinds))
 
 
@@ -78,7 +78,7 @@ def _in_every_slot(name: str, *kinds: Callable[[Any], Any]) -> ValueNode:
 
 
 def _integer(value: Any) -> int | None:
-    """As Python's int() does it: cut off, not rounded."""
+    """Convert like Python's int(): truncate."""
     whole = to_integer(value)
     number = to_number(value)
     return whole if whole is not None else None if number is None else int(number)
@@ -100,7 +100,7 @@ def _rounded_as_told(arguments: Arguments) -> int | None:
 
 
 def _expression(name: str, *outputs: Callable[[Any], Any], variables: str = "abcd", prefix: str = "") -> ValueNode:
-    """An expression at an input, of variables at others."""
+    """Evaluate an expression at an input, with variables at others."""
 
     def result(arguments: Arguments) -> Any:
         text = arguments[name]
@@ -115,7 +115,7 @@ def _expression(name: str, *outputs: Callable[[Any], Any], variables: str = "abc
     return ValueNode(
         (name, *(prefix + variable for variable in variables)),
         _each(result, outputs),
-        whole=False,
+        needs_all=False,
     )
 
 
@@ -132,7 +132,7 @@ _OPERATIONS = {
 
 
 def _operation(a: str, b: str, *outputs: Callable[[Any], Any], whole_division: bool = False) -> ValueNode:
-    """Two numbers and the name of what is done with them."""
+    """Apply an operation, named at an input, to two numbers."""
 
     def result(arguments: Arguments) -> Any:
         expression = _OPERATIONS.get(str(arguments["operation"]), "")
@@ -145,7 +145,7 @@ def _operation(a: str, b: str, *outputs: Callable[[Any], Any], whole_division: b
 
 
 def _computed(expression: str, names: Mapping[str, str], *outputs: Callable[[Any], Any]) -> ValueNode:
-    """A fixed expression. names: its variables, and the inputs that they stand for."""
+    """Evaluate a fixed expression. names: inputs by variable."""
 
     def result(arguments: Arguments) -> Any:
         known = {k: n for k, name in names.items() if (n := _number(arguments[name])) is not None}
@@ -158,7 +158,7 @@ _SIZE = re.compile(r"(?<!\d)(\d{2,5})\s*[xX×]\s*(\d{2,5})(?!\d)", re.ASCII)
 
 
 def preset_size(preset: Any) -> tuple[int, int] | None:
-    """Width and height that stand in the name of a preset, such as "3:4 portrait 896x1152"."""
+    """Parse width and height from the name of a preset, such as "3:4 portrait 896x1152"."""
     match = _SIZE.search(preset) if isinstance(preset, str) and len(preset) < 200 else None
     return (int(match.group(1)), int(match.group(2))) if match else None
 
@@ -166,20 +166,20 @@ def preset_size(preset: Any) -> tuple[int, int] | None:
 # texts
 
 
-def _text(value: Any) -> str:
-    """A text to be joined: numbers as they print, nothing as empty."""
+def _as_text(value: Any) -> str:
+    """Convert a value to a text for joining; nothing is empty."""
     return "" if value is None else value if isinstance(value, str) else str(value)
 
 
 def _joined(
     *names: str, delimiter: str = "", between: str = "", skip_empty: bool = False, strip: str = ""
 ) -> ValueNode:
-    """Texts in a row. delimiter: the input with what stands between them, or ``between`` itself."""
+    """Join texts by the delimiter at an input, or by ``between``."""
 
     def join(arguments: Arguments) -> str | None:
-        middle = _text(arguments[delimiter]) if delimiter else between
+        middle = _as_text(arguments[delimiter]) if delimiter else between
         middle = "\n" if middle == "\\n" else middle
-        texts = [_text(value) for key, value in arguments.items() if key not in (delimiter, strip)]
+        texts = [_as_text(value) for key, value in arguments.items() if key not in (delimiter, strip)]
         if strip and arguments[strip] in ("true", True):
             texts = [text.strip() for text in texts]
         if skip_empty:
@@ -192,14 +192,14 @@ def _joined(
 
 
 def _replaced(text: str, *pairs: tuple[str, str], outputs: int = 1) -> ValueNode:
-    """A text in which others are replaced. Everything is named by its input."""
+    """Replace pairs of texts in a text, all given at inputs."""
 
     def replace(arguments: Arguments) -> str | None:
         result = arguments[text]
         if not isinstance(result, str):
             return None
         for find, replacement in pairs:
-            old, new = _text(arguments[find]), _text(arguments[replacement])
+            old, new = _as_text(arguments[find]), _as_text(arguments[replacement])
             if not old and not new:
                 continue
             if len(result) + (result.count(old)) * len(new) > MAX_TEXT:
@@ -224,7 +224,7 @@ def _trimmed(arguments: Arguments) -> str | None:
 
 
 def _string_function(arguments: Arguments) -> str | None:
-    a, b, c = (_text(arguments[f"text_{letter}"]) for letter in "abc")
+    a, b, c = (_as_text(arguments[f"text_{letter}"]) for letter in "abc")
     tidy = arguments["tidy_tags"] == "yes"
     if arguments["action"] == "append":
         text = (", " if tidy else "").join(filter(None, (a, b, c)))
@@ -343,4 +343,4 @@ VALUE_NODES: dict[str, ValueNode] = {
     "CR Text Replace": _replaced("text", ("find1", "replace1"), ("find2", "replace2"), ("find3", "replace3")),
     "easy promptConcat": _joined("prompt1", "prompt2", delimiter="separator"),
 }
-"""Nodes that only carry or compute a value. A new one is one line."""
+"""Value nodes by class. A new one is one line."""

@@ -1,1 +1,1 @@
-"""The way from the saved image back through the graph to how it was made."""
+"""Walk a graph from the saved image back to how it was made."""

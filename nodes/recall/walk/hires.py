@@ -1,23 +1,23 @@
-"""Read the passes after the first: its size, the HiRes pass, the sharpening."""
+"""Read steps and size of the first pass, the HiRes pass and the sharpening."""
 
 from __future__ import annotations
 
 from ...values import to_integer, to_number
 from ..graph.nodes import Node
-from .image_path import Picture, is_sampler
+from .image_path import ImagePath, is_sampler
 from .reader import GraphReader, InputRef
-from .samplers import TILED_UPSCALERS, Sampling, Schedule, denoise_for, read_sampling
+from .samplers import TILED_UPSCALERS, Sampling, Schedule, denoise_for
 
 _KEEP_SIZE = {
     "VAEEncode", "VAEEncodeTiled", "VAEEncodeForInpaint", "SetLatentNoiseMask", "RepeatLatentBatch", "LatentFromBatch",
     "CR Latent Batch Size", "InpaintModelConditioning", "RemoveLatentMask+",
 }  # fmt: skip
-"""Nodes between the first sampler and where its size is set, which leave the size as it is."""
+"""Nodes between the first sampler and its empty latent that keep the size."""
 _PRESETS = ("aspect_ratio", "resolution", "dimensions", "preset", "ratio")
-"""By these inputs a node is seen to choose its size by a name that is not known here."""
+"""Inputs that show that a node's size is a preset unknown here."""
 
 
-def read_steps(reader: GraphReader, sampling: Sampling, picture: Picture) -> None:
+def read_steps(reader: GraphReader, sampling: Sampling, image_path: ImagePath) -> None:
     """Set the steps, denoise and scheduler of the first pass."""
     schedule = sampling.schedule
     if schedule is None:
@@ -29,11 +29,11 @@ def read_steps(reader: GraphReader, sampling: Sampling, picture: Picture) -> Non
         return
     ran = _ran(schedule)
     if ran is None:
-        reader.draft.warn(f"{sampling.node} does not say how many steps it ran")
+        reader.builder.warn(f"{sampling.node} does not say how many steps it ran")
         return
     remaining, total = ran
-    followers = [_sampling for node in picture.samplers if node is not sampling.node
-                 and not (_sampling := read_sampling(reader, node)).adds_noise]  # fmt: skip
+    others = (image_path.sampling(node) for node in image_path.samplers if node is not sampling.node)
+    followers = [other for other in others if not other.adds_noise]
     custom = sampling.node.class_type != "KSamplerAdvanced"
     handed_on = sampling.hands_on and (bool(followers) or not custom)
     # What is left over is run by the next sampler, Distillery's refiner for one: the steps of both count.
@@ -42,71 +42,71 @@ def read_steps(reader: GraphReader, sampling: Sampling, picture: Picture) -> Non
     if not handed_on and end is not None and schedule.total is not None:
         steps = max(min(end, schedule.total) - schedule.start, 0)
     where = reader.place(schedule.node, schedule.inputs)
-    reader.draft.set("steps", steps, where)
-    reader.draft.set("denoise", denoise_for(remaining, total), where)
+    reader.builder.set("steps", steps, where)
+    reader.builder.set("denoise", denoise_for(remaining, total), where)
     for other in followers:
         if reader.graph.source(other.model) != reader.graph.source(sampling.model):
-            reader.draft.warn(f"{other.node} ran the last steps with a refiner: the HiRes pass does not use it")
+            reader.builder.warn(f"{other.node} ran the last steps with a refiner: the HiRes pass does not use it")
 
 
 def _ran(schedule: Schedule) -> tuple[int, int] | None:
-    """Steps from the start to the end of the schedule, and those of the full one that it is the tail of."""
+    """Return the steps from the start to the end of the schedule, and those of the full one that it is the tail of."""
     if schedule.total is None or not 0 <= schedule.start < schedule.total:
         return None
     total = int(min(schedule.total / schedule.denoise, 1e6)) if schedule.denoise < 1 else schedule.total
     return schedule.total - schedule.start, total
 
 
-def read_size(reader: GraphReader, base: Node, picture: Picture) -> None:
+def read_size(reader: GraphReader, base: Node, image_path: ImagePath) -> None:
     """Set width and height of the first pass: of its empty latent, or of the image that it starts from."""
-    for node in picture.upstream(base)[1:]:
+    for node in image_path.upstream(base)[1:]:
         if "width" in node.inputs and "height" in node.inputs:
             if any(name in node.inputs for name in _PRESETS):
                 return
             width, height = (to_integer(reader.graph.value(node, side)) for side in ("width", "height"))
             if width and height:  # ImageScale takes 0 for "keep the proportions"
-                reader.draft.set("width", width, reader.place(node, "width"))
-                reader.draft.set("height", height, reader.place(node, "height"))
+                reader.builder.set("width", width, reader.place(node, "width"))
+                reader.builder.set("height", height, reader.place(node, "height"))
             return
         if node.class_type not in _KEEP_SIZE:
             return
 
 
-def read_hires(reader: GraphReader, base: Node, picture: Picture) -> None:
-    """Set what the second pass was told."""
-    graph, draft = reader.graph, reader.draft
+def read_hires(reader: GraphReader, base: Node, image_path: ImagePath) -> None:
+    """Set the settings of the second pass."""
+    graph, builder = reader.graph, reader.builder
     passes = [
-        node for node in picture.samplers
-        if node.class_type in TILED_UPSCALERS or (node is not base and read_sampling(reader, node).adds_noise)
+        node for node in image_path.samplers
+        if node.class_type in TILED_UPSCALERS or (node is not base and image_path.sampling(node).adds_noise)
     ]  # fmt: skip
     if not passes:
         return
     tiled = [node for node in passes if node.class_type in TILED_UPSCALERS]
     node = (tiled or passes)[-1]
     if len(passes) > 1:
-        draft.warn(f"the image had several passes after the first: {node} is read as its HiRes pass")
-    schedule = read_sampling(reader, node).schedule
+        builder.warn(f"the image had several passes after the first: {node} is read as its HiRes pass")
+    schedule = image_path.sampling(node).schedule
     if schedule is not None and schedule.has_denoise and not schedule.partial:
         reader.set_from("hires.steps", InputRef(schedule.node, "steps"))
         reader.set_from("hires.denoise", InputRef(schedule.node, "denoise"))
     elif schedule is not None and (ran := _ran(schedule)):
         where = reader.place(schedule.node, schedule.inputs)
-        draft.set("hires.steps", ran[0], where)
-        draft.set("hires.denoise", denoise_for(*ran), where)
+        builder.set("hires.steps", ran[0], where)
+        builder.set("hires.denoise", denoise_for(*ran), where)
     if tiled:
         sides = [to_integer(graph.value(node, name)) for name in ("tile_width", "tile_height")]
         if sides[0] and sides[1]:
-            draft.set("hires.tile", max(sides[0], sides[1]), reader.place(node, "tile_width"))
+            builder.set("hires.tile", max(sides[0], sides[1]), reader.place(node, "tile_width"))
         if "upscale_by" in node.inputs:
             reader.set_from("hires.scale", InputRef(node, "upscale_by"))
-    _enlargement(reader, node, picture)
+    _enlargement(reader, node, image_path)
 
 
-def _enlargement(reader: GraphReader, node: Node, picture: Picture) -> None:
-    """The upscale model between the passes, and the scale where it can be told."""
-    graph, draft = reader.graph, reader.draft
+def _enlargement(reader: GraphReader, node: Node, image_path: ImagePath) -> None:
+    """Set the upscale model between the passes, and the scale if it is known."""
+    graph, builder = reader.graph, reader.builder
     with_model = False
-    for step in [node, *picture.upstream(node)[1:]]:
+    for step in [node, *image_path.upstream(node)[1:]]:
         if step is not node and is_sampler(step):
             break
         model = graph.input(step, "upscale_model")
@@ -115,20 +115,20 @@ def _enlargement(reader: GraphReader, node: Node, picture: Picture) -> None:
             with_model = True
         elif step.class_type in ("LatentUpscaleBy", "ImageScaleBy"):
             # Before or after a model, whose own scale the file does not tell, it is not the whole enlargement.
-            if not with_model and not _model_before(reader, step, picture):
+            if not with_model and not _model_before(reader, step, image_path):
                 reader.set_from("hires.scale", InputRef(step, "scale_by"))
-        elif step.class_type in ("LatentUpscale", "ImageScale") and draft.has("width"):
+        elif step.class_type in ("LatentUpscale", "ImageScale") and builder.has("width"):
             width = to_number(graph.value(step, "width"))
-            base = draft.get("width")
+            base = builder.get("width")
             if width and base:
-                draft.set("hires.scale", width / base, reader.place(step, "width"))
+                builder.set("hires.scale", width / base, reader.place(step, "width"))
 
 
-def _model_before(reader: GraphReader, start: Node, picture: Picture) -> bool:
-    """True if an upscale model enlarged the input of a node that enlarges by a factor; expanded nodes know their scale."""
-    if start.whole is not None:
+def _model_before(reader: GraphReader, start: Node, image_path: ImagePath) -> bool:
+    """Return True if an upscale model comes before this node; expanded nodes know their whole scale."""
+    if start.composite is not None:
         return False
-    for node in picture.upstream(start)[1:]:
+    for node in image_path.upstream(start)[1:]:
         if is_sampler(node):
             return False
         if reader.graph.input(node, "upscale_model"):
@@ -136,9 +136,9 @@ def _model_before(reader: GraphReader, start: Node, picture: Picture) -> bool:
     return False
 
 
-def read_sharpening(reader: GraphReader, picture: Picture) -> None:
+def read_sharpening(reader: GraphReader, image_path: ImagePath) -> None:
     """Set the sharpening that came after the last sampler."""
-    for node in picture.nodes:
+    for node in image_path.nodes:
         if is_sampler(node):
             break
         # Distillery's own sharpening; any other kernel is another thing under the same name.

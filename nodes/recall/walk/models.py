@@ -1,4 +1,4 @@
-"""Models: checkpoint, LoRAs, text encoders, clip skip and VAE, from the sampler and the prompts back to the loaders."""
+"""Read checkpoint, LoRAs, text encoders, clip skip and VAE, upstream from sampler and prompts to the loaders."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...values import to_integer, to_number
-from ..graph.nodes import Link, Node, Source, to_link
-from .image_path import Picture
+from ..graph.nodes import Link, Node, Output, to_link
+from .image_path import ImagePath
 from .prompts import Prompt
 from .reader import GraphReader, InputRef
 from .samplers import TILED_UPSCALERS, Sampling
@@ -16,34 +16,34 @@ LORA_LOADERS = {
     "LoraLoader": True, "LoraLoader|pysssss": True, "LoraLoaderModelOnly": False, "LoraLoaderBypass": True,
     "LoraLoaderBypassModelOnly": False, "Lora Loader with Name (Image Saver)": True,
 }  # fmt: skip
-"""LoRA loaders, and whether they patch the text encoder too."""
+"""LoRA loaders; True if they patch the text encoder too."""
 CHECKPOINT_LOADERS = {
     "CheckpointLoaderSimple": "ckpt_name", "CheckpointLoaderSimple|pysssss": "ckpt_name",
     "CheckpointLoader|pysssss": "ckpt_name", "CheckpointLoader": "ckpt_name", "unCLIPCheckpointLoader": "ckpt_name",
     "CheckpointLoaderNF4": "ckpt_name", "Checkpoint Loader": "ckpt_name", "Checkpoint Loader (Simple)": "ckpt_name",
     "Checkpoint Loader with Name (Image Saver)": "ckpt_name",
 }  # fmt: skip
-"""Loaders of everything in one file, and their input with its name."""
+"""Checkpoint loaders, and the input with the file name."""
 MODEL_LOADERS = {
     "UNETLoader": "unet_name", "UnetLoaderGGUF": "unet_name", "UnetLoaderGGUFAdvanced": "unet_name",
     "UNETLoaderNF4": "unet_name", "NunchakuFluxDiTLoader": "model_path", "DiffusionModelLoaderKJ": "model_name",
     "UNETLoader with Name (Image Saver)": "unet_name",
 }  # fmt: skip
-"""Loaders of a diffusion model alone."""
+"""Loaders of a diffusion model alone, and the input with the file name."""
 CLIP_LOADERS = {
     f"{count}CLIPLoader{form}" for count in ("", "Dual", "Triple", "Quadruple") for form in ("", "GGUF", "MultiGPU")
 }  # fmt: skip
 """Loaders of text encoders alone: their files are at ``clip_name`` or ``clip_name1`` and so on."""
 VAE_LOADERS = {"VAELoader": "vae_name", "VAELoaderKJ": "vae_name"}
 _FAMILIES = {"flux": "flux", "sd3": "sd3", "sdxl": "sdxl"}
-"""Of the types that text encoders are loaded for."""
+"""Families by the type that text encoders are loaded for."""
 MAX_CHAIN = 500
-"""Nodes in a row on the way to a loader."""
+"""Length limit of a chain of nodes to a loader."""
 
 
 @dataclass
 class Chain:
-    """The way from a sampler or a text encoder to its loader."""
+    """The chain of nodes from a sampler or a text encoder to its loader."""
 
     loras: list[Node] = field(default_factory=list)
     """Nearest to the loader first: the order of application."""
@@ -53,7 +53,7 @@ class Chain:
 
 def read_models(reader: GraphReader, sampling: Sampling, prompts: list[Prompt]) -> None:
     """Set checkpoint, family, clip skip and LoRAs."""
-    draft = reader.draft
+    builder = reader.builder
     model = _chain(reader, sampling.model, "model", str(sampling.node))
     clips = {
         node.id: _chain(reader, reader.graph.link(node, name), "clip", str(node))
@@ -65,19 +65,19 @@ def read_models(reader: GraphReader, sampling: Sampling, prompts: list[Prompt]) 
         reader.set_from("checkpoint", InputRef(model.loader, name))
     _text_encoders(reader, model, clip)
     if any(c.loras != clip.loras or c.clip_skip != clip.clip_skip for c in clips.values()):
-        draft.warn("positive and negative prompt have different text encoders: the positive's is kept")
+        builder.warn("positive and negative prompt have different text encoders: the positive's is kept")
     if clip.clip_skip:
         layers, place = clip.clip_skip
-        draft.set("clip_skip", layers, place)
+        builder.set("clip_skip", layers, place)
         if layers is None:
-            draft.warn(f"{place} could not be read: the last layer of the text encoder is used")
+            builder.warn(f"{place} could not be read: the last layer of the text encoder is used")
     if model.loader or model.loras or clip.loras:
-        _loras(reader, sampling, model, clip)
+        _set_loras(reader, sampling, model, clip)
 
 
 def _chain(reader: GraphReader, link: Link | None, kind: str, what: str) -> Chain:
     """Follow ``model`` or ``clip`` inputs back to a loader."""
-    graph, draft = reader.graph, reader.draft
+    graph, builder = reader.graph, reader.builder
     found = Chain()
     loaders = CHECKPOINT_LOADERS.keys() | (MODEL_LOADERS if kind == "model" else CLIP_LOADERS)
     visited: set[str] = set()
@@ -96,49 +96,49 @@ def _chain(reader: GraphReader, link: Link | None, kind: str, what: str) -> Chai
                 layer = to_integer(graph.value(node, "stop_at_clip_layer"))
                 found.clip_skip = (None if layer is None else -layer, reader.place(node, "stop_at_clip_layer"))
         elif reader.follow(node, *_through(kind)):
-            draft.warn(f"{node} lies between {what} and the checkpoint: what it does to the {kind} is not kept")
+            builder.warn(f"{node} lies between {what} and the checkpoint: what it does to the {kind} is not kept")
         else:
-            draft.warn(f"{what} has its {kind} from {node}, which is not read here")
+            builder.warn(f"{what} has its {kind} from {node}, which is not read here")
             return found
         source = graph.source(reader.follow(node, *_through(kind)))
-    draft.warn(f"{what}: its {kind} leads to no checkpoint")
+    builder.warn(f"{what}: its {kind} leads to no checkpoint")
     return found
 
 
 def _through(kind: str) -> tuple[str, ...]:
-    """The inputs by which a node on the way passes the model on; of a merge, the first."""
+    """Return the names of inputs through which a node passes the model on; of a merge, the first."""
     return (kind, f"opt_{kind}", f"optional_{kind}", f"{kind}1", f"{kind}_1", f"{kind}_a")
 
 
 def _text_encoders(reader: GraphReader, model: Chain, clip: Chain) -> None:
-    """Warn where the text encoders are not the checkpoint's own."""
+    """Set the family, and warn, if the text encoders are not the checkpoint's own."""
     loader = clip.loader
     if loader is None:
         return
     if loader.class_type not in CLIP_LOADERS:
         if model.loader and loader.id != model.loader.id and model.loader.class_type in CHECKPOINT_LOADERS:
-            reader.draft.warn(f"the text encoder comes from another checkpoint ({loader}): it is not kept")
+            reader.builder.warn(f"the text encoder comes from another checkpoint ({loader}): it is not kept")
         return
     names = [reader.graph.value(loader, name) for name in sorted(loader.inputs) if name.startswith("clip_name")]
-    reader.draft.carried["text_encoders"] = [name for name in names if isinstance(name, str)]
+    reader.builder.carried["text_encoders"] = [name for name in names if isinstance(name, str)]
     kind = reader.graph.value(loader, "type")
     if loader.class_type.startswith("Triple"):
-        reader.draft.set("family", "sd3", reader.place(loader))  # nothing else has three
+        reader.builder.set("family", "sd3", reader.place(loader))  # nothing else has three
     elif isinstance(kind, str) and kind in _FAMILIES:
-        reader.draft.set("family", _FAMILIES[kind], reader.place(loader, "type"))
+        reader.builder.set("family", _FAMILIES[kind], reader.place(loader, "type"))
     if model.loader and model.loader.class_type in CHECKPOINT_LOADERS:
-        reader.draft.warn(f"the text encoder comes from {loader}, not from the checkpoint: it is not kept")
+        reader.builder.warn(f"the text encoder comes from {loader}, not from the checkpoint: it is not kept")
 
 
-def _loras(reader: GraphReader, sampling: Sampling, model: Chain, clip: Chain) -> None:
-    graph, draft = reader.graph, reader.draft
+def _set_loras(reader: GraphReader, sampling: Sampling, model: Chain, clip: Chain) -> None:
+    graph, builder = reader.graph, reader.builder
     on_model, on_clip = {node.id for node in model.loras}, {node.id for node in clip.loras}
     entries = []
     for node in [*model.loras, *(node for node in clip.loras if node.id not in on_model)]:
         both = LORA_LOADERS[node.class_type]
         name = graph.value(node, "lora_name")
         if name is None and to_link(node.inputs.get("lora_name")):
-            draft.warn(f"{reader.why_unknown(node, 'lora_name')}: what LoRAs it names is not recalled")
+            builder.warn(f"{reader.why_unknown(node, 'lora_name')}: what LoRAs it names is not recalled")
             continue
         strengths = [graph.value(node, "strength_model"), graph.value(node, "strength_clip") if both else 0.0]
         # A loader acts only on the way that it lies on.
@@ -146,30 +146,30 @@ def _loras(reader: GraphReader, sampling: Sampling, model: Chain, clip: Chain) -
             strengths[0] = 0.0
         if both and clip.loader and node.id not in on_clip:
             if to_number(strengths[1]):
-                draft.warn(f"{node} does not reach the text encoder: its strength there is 0")
+                builder.warn(f"{node} does not reach the text encoder: its strength there is 0")
             strengths[1] = 0.0
-        place = reader.place(node, "lora_name") if node.whole else reader.place(node)
+        place = reader.place(node, "lora_name") if node.composite else reader.place(node)
         entries.append((name, strengths[0], strengths[1], place))
-    draft.set_loras(entries, reader.place(sampling.node, "model"))
+    builder.set_loras(entries, reader.place(sampling.node, "model"))
 
 
-def read_vae(reader: GraphReader, base: Node, picture: Picture) -> None:
+def read_vae(reader: GraphReader, base: Node, image_path: ImagePath) -> None:
     """Set the VAE: the one that decodes the first pass, else the one of the HiRes pass."""
-    graph, draft = reader.graph, reader.draft
-    later = picture.downstream([base]) | {base.id}
-    for node in reversed(picture.nodes):
+    graph, builder = reader.graph, reader.builder
+    later = image_path.downstream([base]) | {base.id}
+    for node in reversed(image_path.nodes):
         decodes = "samples" in node.inputs or node.class_type in TILED_UPSCALERS
-        source: Source | None = graph.input(node, "vae")
+        source: Output | None = graph.input(node, "vae")
         if source is None or not decodes or node.id not in later:
             continue
         loader = source[0]
         if loader.class_type in VAE_LOADERS:
             reader.set_from("vae", InputRef(loader, VAE_LOADERS[loader.class_type]))
         elif loader.class_type in CHECKPOINT_LOADERS:
-            draft.set_known_none("vae", f"{reader.place(node, 'vae')}: the checkpoint's own")
-            own = draft.get("checkpoint")
+            builder.set_known_none("vae", f"{reader.place(node, 'vae')}: the checkpoint's own")
+            own = builder.get("checkpoint")
             if own is not None and graph.value(loader, CHECKPOINT_LOADERS[loader.class_type]) != own:
-                draft.warn(f"the VAE comes from another checkpoint ({loader}): it is not kept")
+                builder.warn(f"the VAE comes from another checkpoint ({loader}): it is not kept")
         else:
-            draft.warn(f"the VAE comes from {loader}, which is not known here: it is not kept")
+            builder.warn(f"the VAE comes from {loader}, which is not known here: it is not kept")
         return

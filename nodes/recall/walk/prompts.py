@@ -1,4 +1,4 @@
-"""Prompts: from a conditioning back to the texts that it was encoded from."""
+"""Read prompts, from a conditioning back to its texts."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from ..cutoff import NOT_APPLIED, used_regions
-from ..graph.nodes import Link, Node, Source, to_link
+from ..graph.nodes import Link, Node, Output, to_link
 from .reader import GraphReader, InputRef
 
 MAX_CONDITIONINGS = 100
 MAX_CHAIN = 500
-"""Nodes in a row that add regions to a text."""
+"""Length limit of a row of nodes that add regions to a text."""
 
 
 class Encoder(NamedTuple):
     """A node that encodes text."""
 
     texts: tuple[str, ...]
-    """Its inputs with texts, which are for several text encoders and mostly say the same."""
+    """Its text inputs: one for each text encoder, mostly with the same text."""
     clip: str = "clip"
     weighs: bool = False
-    """True if it reads emphasis in the text in its own way."""
+    """True if it weighs words in a way of its own."""
 
 
 ENCODERS: dict[str, Encoder] = {
@@ -59,15 +59,15 @@ _JOINED = re.compile(r"conditioning(?:_to|_from|_?\d{1,4})", re.ASCII)
 
 @dataclass
 class Prompt:
-    """One side's prompt as it is collected."""
+    """One side's prompt, while its parts are collected."""
 
     side: str
     texts: list[tuple[str, str]] = field(default_factory=list)
-    """Text and place."""
+    """Texts and their provenance."""
     encoders: list[tuple[Node, str]] = field(default_factory=list)
     """Nodes that encode them, and their input for the text encoder."""
     complete: bool = True
-    """False where a part cannot be told."""
+    """False if a part is unknown."""
 
 
 def read_prompt(reader: GraphReader, side: str, links: tuple[Link | None, ...]) -> Prompt:
@@ -75,17 +75,17 @@ def read_prompt(reader: GraphReader, side: str, links: tuple[Link | None, ...]) 
     prompt = Prompt(side)
     _follow(reader, prompt, [reader.graph.source(link) for link in links])
     if not prompt.complete and not prompt.texts:
-        reader.draft.warn(f"the {side} prompt could not be read from the graph")
+        reader.builder.warn(f"the {side} prompt could not be read from the graph")
     texts = [text for text, _ in prompt.texts if text]
     if len(texts) > 1:
-        reader.draft.warn(f"the {side} prompt is put together from {len(texts)} texts, which are joined by commas")
+        reader.builder.warn(f"the {side} prompt is put together from {len(texts)} texts, which are joined by commas")
     if prompt.texts:
         places = list(dict.fromkeys(place for text, place in prompt.texts if text or not texts))
-        reader.draft.set(side, ", ".join(texts), ", ".join(places[:4]))
+        reader.builder.set(side, ", ".join(texts), ", ".join(places[:4]))
     return prompt
 
 
-def _follow(reader: GraphReader, prompt: Prompt, todo: list[Source | None]) -> None:
+def _follow(reader: GraphReader, prompt: Prompt, todo: list[Output | None]) -> None:
     """Collect the texts behind conditionings."""
     visited: set[tuple[str, int]] = set()
     while todo:
@@ -97,58 +97,58 @@ def _follow(reader: GraphReader, prompt: Prompt, todo: list[Source | None]) -> N
             todo += _behind(reader, prompt, *source)
 
 
-def _behind(reader: GraphReader, prompt: Prompt, node: Node, slot: int) -> list[Source | None]:
-    """Take what a node of the conditioning's way has; returns where to look on."""
-    graph, draft, kind = reader.graph, reader.draft, node.class_type
+def _behind(reader: GraphReader, prompt: Prompt, node: Node, slot: int) -> list[Output | None]:
+    """Read a node of the conditioning's chain; returns the next ones to read."""
+    graph, builder, class_type = reader.graph, reader.builder, node.class_type
     if prompt.side == "positive" and "guidance" in node.inputs:
         reader.set_from("guidance", InputRef(node, "guidance"))
-    if kind in ENCODERS:
-        _encoded(reader, prompt, node, ENCODERS[kind])
+    if class_type in ENCODERS:
+        _encoded(reader, prompt, node, ENCODERS[class_type])
         return []
-    if kind == "ConditioningZeroOut":
+    if class_type == "ConditioningZeroOut":
         prompt.texts.append(("", reader.place(node)))
         return []
-    if kind == "FluxGuidance":
+    if class_type == "FluxGuidance":
         return [graph.input(node, "conditioning")]
-    if kind.startswith("BNK_CutoffRegionsToConditioning"):
+    if class_type.startswith("BNK_CutoffRegionsToConditioning"):
         prompt.complete = _cutoff(reader, prompt, node) and prompt.complete
         return []
-    if kind in _JOINS:
+    if class_type in _JOINS:
         return [graph.input(node, name) for name in sorted(node.inputs, key=_in_order) if _JOINED.fullmatch(name)]
     paired = any(to_link(node.inputs.get(name)) for name in ("positive", "negative"))
     names = ("positive", "negative") if paired else ("conditioning",)
     links = [graph.link(node, name) for name in names]
     if not any(links):
-        draft.warn(f"the {prompt.side} prompt comes from {node}, which is not known here")
+        builder.warn(f"the {prompt.side} prompt comes from {node}, which is not known here")
         prompt.complete = False
         return []
-    if kind in _CONTROLNETS or "controlnet" in kind.lower():
-        draft.warn(f"the image was made with a ControlNet ({node}), which the HiRes pass does not use")
+    if class_type in _CONTROLNETS or "controlnet" in class_type.lower():
+        builder.warn(f"the image was made with a ControlNet ({node}), which the HiRes pass does not use")
     else:
-        draft.warn(f"{node} changes the {prompt.side} prompt's conditioning: what it does is not kept")
+        builder.warn(f"{node} changes the {prompt.side} prompt's conditioning: what it does is not kept")
     # One conditioning goes on whatever the slot; of two, each in its own.
     return [graph.source(links[slot] if 0 <= slot < len(links) else links[0] if len(links) == 1 else None)]
 
 
 def _in_order(name: str) -> tuple[int, int, str]:
-    """Numbers by their size, and what is added to before what is added."""
+    """Sort inputs by number, and the base of a concatenation before its addition."""
     number = re.sub(r"\D", "", name)
     return (int(number) if number.isascii() and number else 0, name.endswith("_from"), name)
 
 
 def _encoded(reader: GraphReader, prompt: Prompt, node: Node, encoder: Encoder) -> None:
     prompt.encoders.append((node, encoder.clip))
-    found = dict.fromkeys(_text(reader, node, name, prompt.side) for name in encoder.texts if name in node.inputs)
+    found = dict.fromkeys(_text_at(reader, node, name, prompt.side) for name in encoder.texts if name in node.inputs)
     known = [text for text in found if text is not None]
     if not known:
         prompt.complete = False
     if encoder.weighs and known:
-        reader.draft.warn(f"{node} weighs words in a way of its own, which is not kept")
+        reader.builder.warn(f"{node} weighs words in a way of its own, which is not kept")
     for text in known:
         prompt.texts.append((text, reader.place(node, encoder.texts[0])))
 
 
-def _text(reader: GraphReader, node: Node, name: str, side: str) -> str | None:
+def _text_at(reader: GraphReader, node: Node, name: str, side: str) -> str | None:
     value = reader.graph.value(node, name)
     if isinstance(value, str):
         return value
@@ -157,12 +157,12 @@ def _text(reader: GraphReader, node: Node, name: str, side: str) -> str | None:
         if reader.graph.link(node, name) and value is None
         else f"{node.place(name)} is no text"
     )
-    reader.draft.warn(f"{why}: this part of the {side} prompt is not recalled")
+    reader.builder.warn(f"{why}: this part of the {side} prompt is not recalled")
     return None
 
 
 def _cutoff(reader: GraphReader, prompt: Prompt, node: Node) -> bool:
-    """A text with BNK Cutoff's regions; False where it cannot be told."""
+    """Read a text with BNK Cutoff's regions; False if it is unknown."""
     graph = reader.graph
     triples: list[tuple[Any, ...]] = []
     source = graph.input(node, "clip_regions")
@@ -173,15 +173,15 @@ def _cutoff(reader: GraphReader, prompt: Prompt, node: Node) -> bool:
         if step.class_type == "BNK_CutoffBasePrompt":
             regions = used_regions(reversed(triples))
             if regions:
-                reader.draft.carried["cutoff"] = regions
-                reader.draft.warn(NOT_APPLIED)
-            text = _text(reader, step, "text", prompt.side)
+                reader.builder.carried["cutoff"] = regions
+                reader.builder.warn(NOT_APPLIED)
+            text = _text_at(reader, step, "text", prompt.side)
             if text is not None:
                 prompt.texts.append((text, reader.place(step, "text")))
                 prompt.encoders.append((step, "clip"))
             return text is not None
         if step.class_type != "BNK_CutoffSetRegions":
-            reader.draft.warn(f"the {prompt.side} prompt comes from {step}, which is not known here")
+            reader.builder.warn(f"the {prompt.side} prompt comes from {step}, which is not known here")
             return False
         triples.append(tuple(graph.value(step, name) for name in ("region_text", "target_text", "weight")))
         source = graph.input(step, "clip_regions")

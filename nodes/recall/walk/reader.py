@@ -1,4 +1,4 @@
-"""The context of a walk: the graph, the builder, and how a field is set from an input."""
+"""The shared state of the walk: the graph, and the builder whose fields are set from its inputs."""
 
 from __future__ import annotations
 
@@ -13,45 +13,45 @@ from ..graph.value_nodes import VALUE_NODES
 
 @dataclass(frozen=True)
 class InputRef:
-    """The place of a field's value: an input of a node, or the node itself."""
+    """Reference to the source of a field: an input of a node, or the node's class."""
 
     node: Node
     name: str = ""
     value: Any = None
-    """The value itself, where the node's kind or several of its inputs say it."""
+    """The value itself, if it follows from the node's class or from several inputs."""
 
 
 @dataclass(frozen=True)
 class GraphReader:
-    """A graph that is read into a draft."""
+    """A graph and the builder that it is read into."""
 
     graph: Graph
     where: str
-    """Names the graph in the places of the fields, such as ``prompt``."""
-    draft: GenerationBuilder
+    """Name of the graph in the provenance of fields, such as ``prompt``."""
+    builder: GenerationBuilder
 
     def place(self, node: Node, name: str = "") -> str:
         return f"{self.where} {node.place(name) if name else node}"
 
-    def set_from(self, name: str, at: InputRef | None) -> None:
-        """Set a field; an input that is there and cannot be told is a warning."""
-        if at is None:
+    def set_from(self, name: str, ref: InputRef | None) -> None:
+        """Set a field from an input; warn if its linked value is unknown."""
+        if ref is None:
             return
-        value = at.value
+        value = ref.value
         if value is None:
-            value = self.graph.value(at.node, at.name)
-            if value is None and self.graph.link(at.node, at.name):
-                self.draft.warn(f"{self.why_unknown(at.node, at.name)}: {name} is not recalled")
-        self.draft.set(name, value, self.place(at.node, at.name))
+            value = self.graph.value(ref.node, ref.name)
+            if value is None and self.graph.link(ref.node, ref.name):
+                self.builder.warn(f"{self.why_unknown(ref.node, ref.name)}: {name} is not recalled")
+        self.builder.set(name, value, self.place(ref.node, ref.name))
 
     def why_unknown(self, node: Node, name: str) -> str:
-        """Why a linked input has no value, for a message."""
-        culprit = self.graph.first_unknown_node(node, name)
-        if culprit is None:
+        """Explain why a linked input has no value, for a message."""
+        unknown = self.graph.first_unknown_node(node, name)
+        if unknown is None:
             return f"{node.place(name)} is linked to nothing"
-        known = culprit.class_type in VALUE_NODES
-        return f"{node.place(name)} comes from {culprit}, which " + ("does not tell" if known else "is not known here")
+        known = unknown.class_type in VALUE_NODES
+        return f"{node.place(name)} comes from {unknown}, which " + ("does not tell" if known else "is not known here")
 
     def follow(self, node: Node, *names: str) -> Link | None:
-        """The link at the first of these inputs that is linked."""
+        """Return the link at the first of these inputs that is linked."""
         return next(filter(None, (self.graph.link(node, name) for name in names)), None)

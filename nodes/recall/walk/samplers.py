@@ -1,7 +1,7 @@
-"""Samplers: what one was told, wherever in the graph that stands.
+"""Read a sampler's settings from the graph.
 
-KSampler has everything at its inputs. SamplerCustomAdvanced has a noise, a guider, a sampler and sigmas, each
-with nodes of its own behind it.
+KSampler has all of them at its inputs. SamplerCustomAdvanced has a noise, a guider, a sampler and sigmas, each with
+nodes of its own upstream.
 """
 
 from __future__ import annotations
@@ -14,12 +14,11 @@ from .reader import GraphReader, InputRef
 
 PLAIN_SAMPLERS = {"KSampler", "KSamplerAdvanced", "SamplerCustom", "SamplerCustomAdvanced"}
 TILED_UPSCALERS = {"UltimateSDUpscale", "UltimateSDUpscaleNoUpscale", "UltimateSDUpscaleCustomSample"}
-"""A HiRes pass in one node."""
+"""Nodes that run a whole HiRes pass."""
 OTHER_SAMPLER_INPUTS = ("guider", "sampler", "sigmas", "basic_pipe", "detailer_pipe")
-"""By one of these inputs, beside pixels or latents, a node that is not known here is seen to be a sampler.
-So it is by a model and a prompt."""
+"""Inputs that, beside pixels or latents, show an unknown node to be a sampler. So do a model and a prompt."""
 MAX_SIGMAS = 20
-"""Nodes in a row that sigmas may run through."""
+"""Length limit of a chain of sigmas."""
 
 
 @dataclass(frozen=True)
@@ -27,18 +26,18 @@ class Schedule:
     """The steps that a sampler ran: those from ``start`` to ``end`` of ``total``."""
 
     node: Node
-    """The node that the steps stand at."""
+    """The node with the steps."""
     total: int | None
-    """Steps of the schedule; ``None`` where that cannot be told."""
+    """Steps of the schedule; ``None`` if unknown."""
     start: int = 0
     end: int | None = None
-    """``None``: to the last one."""
+    """Last step; ``None`` for the end of the schedule."""
     scheduler: InputRef | None = None
     denoise: float = 1.0
-    """The schedule is itself the tail of one of int(total / denoise) steps."""
+    """Below 1 the schedule is itself the tail of one of int(total / denoise) steps."""
     has_denoise: bool = False
     inputs: str = "steps"
-    """The inputs that say it, for the place."""
+    """The inputs with the steps, for their provenance."""
 
     @property
     def partial(self) -> bool:
@@ -54,29 +53,34 @@ class Sampling:
     model: Link | None = None
     positive: tuple[Link | None, ...] = ()
     negative: tuple[Link | None, ...] = ()
-    """Empty where the sampler takes none."""
+    """Empty if the sampler takes none."""
     seed: InputRef | None = None
     cfg: InputRef | None = None
     sampler: InputRef | None = None
     schedule: Schedule | None = None
     adds_noise: bool = True
-    """False where it goes on with the noise that the sampler before it left."""
+    """False if it continues with the noise that the sampler before it left."""
     hands_on: bool = False
-    """True if it leaves noise for the next one."""
+    """True if it leaves noise for the next sampler."""
     problems: tuple[str, ...] = field(default=())
 
 
 def read_sampling(reader: GraphReader, node: Node) -> Sampling:
-    """The settings of a sampler."""
+    """Read the settings of a sampler."""
     graph = reader.graph
-    kind = node.class_type
+    class_type = node.class_type
     sampling = Sampling(
-        node, graph.link(node, "model"), (graph.link(node, "positive"),), (graph.link(node, "negative"),),
-        InputRef(node, "noise_seed" if "noise_seed" in node.inputs else "seed"), InputRef(node, "cfg"), InputRef(node, "sampler_name"),
-    )  # fmt: skip
-    if kind in ("SamplerCustom", "SamplerCustomAdvanced"):
+        node,
+        model=graph.link(node, "model"),
+        positive=(graph.link(node, "positive"),),
+        negative=(graph.link(node, "negative"),),
+        seed=InputRef(node, "noise_seed" if "noise_seed" in node.inputs else "seed"),
+        cfg=InputRef(node, "cfg"),
+        sampler=InputRef(node, "sampler_name"),
+    )
+    if class_type in ("SamplerCustom", "SamplerCustomAdvanced"):
         sampling = _custom(reader, sampling)
-    elif kind == "KSamplerAdvanced":
+    elif class_type == "KSamplerAdvanced":
         start, end = (to_integer(graph.value(node, name)) for name in ("start_at_step", "end_at_step"))
         total = to_integer(graph.value(node, "steps"))
         schedule = Schedule(node, total if start is not None else None, start or 0, end, InputRef(node, "scheduler"),
@@ -112,26 +116,26 @@ def _custom(reader: GraphReader, sampling: Sampling) -> Sampling:
 
 
 def _guided(reader: GraphReader, sampling: Sampling) -> tuple[Sampling, tuple[str, ...]]:
-    """Model, prompts and cfg of a guider."""
+    """Read model, prompts and cfg of a guider."""
     graph = reader.graph
     found = graph.input(sampling.node, "guider")
     if found is None:
         return replace(sampling, model=None, positive=(None,), negative=(), cfg=None), ()
     guider = found[0]
-    kind = guider.class_type
+    class_type = guider.class_type
     model = graph.link(guider, "model")
     problems: tuple[str, ...] = ()
-    if kind == "BasicGuider":
+    if class_type == "BasicGuider":
         # It runs the model once a step, which is what cfg 1 comes to.
         positive, negative = (graph.link(guider, "conditioning"),), ()
         return replace(sampling, model=model, positive=positive, negative=negative, cfg=InputRef(guider, value=1.0)), ()
     cfg = InputRef(guider, "cfg")
     positives: tuple[Link | None, ...] = (graph.link(guider, "positive"),)
-    if kind == "DualCFGGuider":
+    if class_type == "DualCFGGuider":
         cfg = InputRef(guider, "cfg_conds")
         positives = (graph.link(guider, "cond1"), graph.link(guider, "cond2"))
         problems = (f"{guider} has two positive prompts with a guidance of their own: that is not kept",)
-    elif kind != "CFGGuider":
+    elif class_type != "CFGGuider":
         problems = (f"{guider} guides in a way that is not known here: only its model, prompts and cfg are read",)
         if positives == (None,):
             positives = (graph.link(guider, "conditioning"),)
@@ -147,7 +151,7 @@ _SAMPLERS = {
     "SamplerDPMPP_2S_Ancestral": "dpmpp_2s_ancestral", "SamplerDPMAdaptative": "dpm_adaptive", "SamplerLMS": "lms",
     "SamplerLCMUpscale": "lcm", "SamplerER_SDE": "er_sde", "SamplerSASolver": "sa_solver", "SamplerSEEDS2": "seeds_2",
 }  # fmt: skip
-"""ComfyUI's sampler nodes, and the sampler's name."""
+"""Sampler names of ComfyUI's sampler nodes."""
 _USUAL = {"eta": 1.0, "s_noise": 1.0, "r": 0.5}
 _ON_GPU = {"dpmpp_2m_sde", "dpmpp_3m_sde", "dpmpp_sde"}
 
@@ -190,7 +194,7 @@ _SCHEDULERS = {
 
 
 def _schedule(reader: GraphReader, node: Node, scheduler: InputRef | None = None) -> Schedule:
-    """Of a node that has ``steps`` and possibly ``denoise``."""
+    """Read the schedule of a node that has ``steps`` and possibly ``denoise``."""
     total = to_integer(reader.graph.value(node, "steps"))
     denoise = to_number(reader.graph.value(node, "denoise"))
     return Schedule(
@@ -202,20 +206,20 @@ def _schedule(reader: GraphReader, node: Node, scheduler: InputRef | None = None
 def _sigmas(
     reader: GraphReader, source: tuple[Node, int] | None, depth: int
 ) -> tuple[Schedule | None, tuple[str, ...]]:
-    """The schedule behind sigmas, and what about it is not read."""
+    """Read the schedule of sigmas; returns it with warnings."""
     if source is None or depth == 0:
         return None, ()
     graph, (node, slot) = reader.graph, source
-    kind = node.class_type
+    class_type = node.class_type
     if graph.link(node, "sigmas"):
         schedule, problems = _sigmas(reader, graph.input(node, "sigmas"), depth - 1)
-        if kind not in ("SplitSigmas", "SplitSigmasDenoise"):
+        if class_type not in ("SplitSigmas", "SplitSigmasDenoise"):
             return schedule, (*problems, f"{node} changes the sigmas: what it does is not kept")
         return _split(reader, node, slot, schedule), problems
-    if kind in ("BasicScheduler",):
+    if class_type in ("BasicScheduler",):
         return _schedule(reader, node), ()
-    if kind in _SCHEDULERS:
-        name, inexact = _SCHEDULERS[kind]
+    if class_type in _SCHEDULERS:
+        name, inexact = _SCHEDULERS[class_type]
         problem = f"{node} has no exact counterpart among the schedulers' names: {name} stands in for it"
         return _schedule(reader, node, InputRef(node, value=name)), (problem,) if inexact else ()
     if "steps" in node.inputs:
@@ -226,7 +230,7 @@ def _sigmas(
 
 
 def _split(reader: GraphReader, node: Node, slot: int, whole: Schedule | None) -> Schedule | None:
-    """One of the two halves that sigmas are split into."""
+    """Return one of the two halves of split sigmas."""
     if whole is None or whole.total is None:
         return whole
     end = whole.total if whole.end is None else min(whole.end, whole.total)
@@ -242,7 +246,7 @@ def _split(reader: GraphReader, node: Node, slot: int, whole: Schedule | None) -
 
 
 def denoise_for(steps: int, total: int) -> float:
-    """The denoise with the fewest digits at which KSampler runs ``steps`` steps as the tail of ``total``.
+    """Return the denoise with the fewest digits at which KSampler runs ``steps`` steps as the tail of ``total``.
 
     KSampler makes a schedule of int(steps / denoise) steps and runs its end.
     """

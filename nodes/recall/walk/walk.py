@@ -1,8 +1,8 @@
-"""From a ComfyUI graph to a generation.
+"""Walk a ComfyUI graph and collect a generation.
 
-From the output nodes back along the pixels and latents to the samplers (:mod:`nodes.recall.walk.image_path`); from the first
-of them along the conditioning (:mod:`nodes.recall.walk.prompts`) and along the model and the text encoder to the loaders
-(:mod:`nodes.recall.walk.models`). What is met on the way and not known here is named in a warning: nothing is guessed.
+Upstream from the output nodes along pixels and latents to the samplers (:mod:`.image_path`); from the first of them
+along the conditioning (:mod:`.prompts`), and along the model and the text encoder to the loaders (:mod:`.models`).
+Unknown nodes on the way are named in a warning: nothing is guessed.
 """
 
 from __future__ import annotations
@@ -10,57 +10,54 @@ from __future__ import annotations
 from ..builder import GenerationBuilder
 from ..graph.graph import Graph
 from .hires import read_hires, read_sharpening, read_size, read_steps
-from .image_path import Picture
+from .image_path import ImagePath
 from .models import read_models, read_vae
 from .prompts import read_prompt
 from .reader import GraphReader
-from .samplers import TILED_UPSCALERS, denoise_for, read_sampling
+from .samplers import TILED_UPSCALERS
 
 
 def walk(graph: Graph, where: str) -> GenerationBuilder:
-    """Read a graph. ``where`` names it in the places of the fields, such as ``prompt``."""
+    """Read a graph. where: its name in the provenance of fields, such as ``prompt``."""
     reader = GraphReader(graph, where, GenerationBuilder())
     _read(reader)
     if graph.exhausted:
-        reader.draft.warn("the graph has more links than are followed: it was not read to its end")
-    return reader.draft
+        reader.builder.warn("the graph has more links than are followed: it was not read to its end")
+    return reader.builder
 
 
 def _read(reader: GraphReader) -> None:
-    draft = reader.draft
-    picture = Picture(reader)
-    read_sharpening(reader, picture)
-    base = picture.base_sampler()
-    upscalers = [node for node in picture.nodes if node.class_type in TILED_UPSCALERS]
+    builder = reader.builder
+    image_path = ImagePath(reader)
+    read_sharpening(reader, image_path)
+    base = image_path.base_sampler()
+    upscalers = [node for node in image_path.nodes if node.class_type in TILED_UPSCALERS]
     if base is None and not upscalers:
-        draft.warn(
+        builder.warn(
             "the graph has no sampler that is read here: "
-            + (", ".join(map(str, picture.other_samplers[:5])) or "none leads to an output")
+            + (", ".join(map(str, image_path.other_samplers[:5])) or "none leads to an output")
         )
         return
     first = base or upscalers[-1]
-    sampling = read_sampling(reader, first)
-    draft.warn(*sampling.problems)
+    sampling = image_path.sampling(first)
+    builder.warn(*sampling.problems)
     reader.set_from("seed", sampling.seed)
     reader.set_from("cfg", sampling.cfg)
     reader.set_from("sampler", sampling.sampler)
     if base is None:
         # An image that was only upscaled: this is how its pixels were made.
-        draft.warn(f"the graph has no first pass: what is known of the image is from its {first}")
+        builder.warn(f"the graph has no first pass: what is known of the image is from its {first}")
         reader.set_from("scheduler", sampling.schedule.scheduler if sampling.schedule else None)
     else:
-        read_steps(reader, sampling, picture)
-        read_size(reader, base, picture)
-    for other in picture.other_samplers:
-        draft.warn(f"{other} samples in a way that is not read here: what it did is not kept")
-    read_hires(reader, first, picture)
+        read_steps(reader, sampling, image_path)
+        read_size(reader, base, image_path)
+    for other in image_path.other_samplers:
+        builder.warn(f"{other} samples in a way that is not read here: what it did is not kept")
+    read_hires(reader, first, image_path)
     prompts = [read_prompt(reader, "positive", sampling.positive)]
     if sampling.negative:
         prompts.append(read_prompt(reader, "negative", sampling.negative))
     elif sampling.cfg is not None:
-        draft.set("negative", "", f"{reader.place(sampling.cfg.node)}, which takes none")
+        builder.set("negative", "", f"{reader.place(sampling.cfg.node)}, which takes none")
     read_models(reader, sampling, prompts)
-    read_vae(reader, first, picture)
-
-
-__all__ = ["denoise_for", "walk"]
+    read_vae(reader, first, image_path)

@@ -1,1 +1,1 @@
-"""Nodes that do the work of several, expanded into ComfyUI's own."""
+"""Composite nodes and their expansion into ComfyUI's own."""

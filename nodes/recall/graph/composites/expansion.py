@@ -1,4 +1,4 @@
-"""Taking a node apart: its parts as they are made, and what comes out of it then."""
+"""Expand one composite node: the nodes added for it, and its outputs."""
 
 from __future__ import annotations
 
@@ -9,56 +9,56 @@ from ..graph import Graph
 from ..nodes import Link, Node, to_link
 
 
-class Parts:
-    """The parts of a node as they are made, and what comes out of its slots."""
+class Expansion:
+    """The expansion of a composite node: adds nodes to its graph, and collects its outputs by slot."""
 
     def __init__(self, graph: Graph, node: Node) -> None:
         self.graph = graph
         self.node = node
-        self.made = 0
+        self.added = 0
         self.slots: dict[int, Any] = {}
 
-    def part(self, class_type: str, names: Mapping[str, str] | None = None, /, **inputs: Any) -> Link:
-        """Add a node. names: those of its inputs that have another name in the file."""
-        self.made += 1
-        part_id = f"{self.node.id}/{self.made}"
-        while part_id in self.graph.nodes:
-            part_id += "'"
-        self.graph.nodes[part_id] = Node(part_id, class_type, inputs, self.node.whole or self.node, names or {})
-        return Link(part_id, 0)
+    def add_node(self, class_type: str, names: Mapping[str, str] | None = None, /, **inputs: Any) -> Link:
+        """Add a node. names: its inputs' names in the file, if they differ."""
+        self.added += 1
+        node_id = f"{self.node.id}/{self.added}"
+        while node_id in self.graph.nodes:
+            node_id += "'"
+        self.graph.nodes[node_id] = Node(node_id, class_type, inputs, self.node.composite or self.node, names or {})
+        return Link(node_id, 0)
 
-    def renamed(self, class_type: str, names: Mapping[str, str], /, **inputs: Any) -> Link:
-        """Add a node whose inputs are those of the whole under other names."""
+    def add_renamed(self, class_type: str, names: Mapping[str, str], /, **inputs: Any) -> Link:
+        """Add a node that takes inputs of the composite under other names."""
         own = {name: self.node.inputs.get(given) for name, given in names.items()}
-        return self.part(class_type, names, **{**inputs, **own})
+        return self.add_node(class_type, names, **{**inputs, **own})
 
-    def loras(self, model: Any, clip: Any, loras: list[LoraEntry]) -> tuple[Any, Any]:
-        """Add a chain of LoRA loaders; returns the links to its end. A way that is not linked stays so."""
+    def add_loras(self, model: Any, clip: Any, loras: list[LoraEntry]) -> tuple[Any, Any]:
+        """Add a chain of LoRA loaders and return the links to its end. An unlinked model or clip stays so."""
         for lora in loras:
             names = {"lora_name": lora.at, "strength_model": lora.at, "strength_clip": lora.at}
             values = {"lora_name": lora.name, "strength_model": lora.model}
             if to_link(clip) is None:
-                model = self.part("LoraLoaderModelOnly", names, model=model, **values)
+                model = self.add_node("LoraLoaderModelOnly", names, model=model, **values)
             else:
-                loader = self.part("LoraLoader", names, model=model, clip=clip, strength_clip=lora.clip, **values)
+                loader = self.add_node("LoraLoader", names, model=model, clip=clip, strength_clip=lora.clip, **values)
                 model, clip = loader, Link(loader.id, 1)
         return model, clip
 
 
 class LoraEntry(NamedTuple):
-    """A LoRA in a list of them. The strengths may be links."""
+    """An entry of a list of LoRAs. The strengths may be links."""
 
     name: Any
     model: Any
     clip: Any
     at: str
-    """The input that it stands at."""
+    """Its input in the file."""
 
     @classmethod
     def of(cls, node: Node, name: str, model: str, clip: str) -> LoraEntry:
-        """The one whose name and strengths are at these inputs."""
+        """Read an entry from three inputs of a node."""
         return cls(node.inputs.get(name), node.inputs.get(model), node.inputs.get(clip), name)
 
 
-Rule = Callable[[Parts, Node], None]
-"""Takes nodes of one kind apart."""
+Rule = Callable[[Expansion, Node], None]
+"""Expands the nodes of one class."""

@@ -1,4 +1,4 @@
-"""Loaders of everything: checkpoint, LoRAs, VAE, prompts and an empty latent in one node."""
+"""Expand loaders of checkpoint, LoRAs, VAE, prompts and an empty latent in one node."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from ....values import to_integer
 from ..nodes import Link, Node, to_link
 from ..value_nodes import preset_size
-from .expansion import LoraEntry, Parts, Rule
+from .expansion import Expansion, LoraEntry, Rule
 from .loras import NONE, stacked, used
 
 
@@ -15,77 +15,77 @@ def _baked(name: Any) -> bool:
     return name in ("Baked VAE", "Baked-VAE", *NONE)
 
 
-def _loader(parts: Parts, node: Node, checkpoint: str, stack: str, skip: str = "clip_skip") -> tuple[Any, ...]:
-    """Checkpoint, LoRAs, clip skip and VAE of a loader of everything: links to the model, clip and VAE."""
-    loaded = parts.renamed("CheckpointLoaderSimple", {"ckpt_name": checkpoint})
-    model, clip = parts.loras(
+def _loader(expansion: Expansion, node: Node, checkpoint: str, stack: str, skip: str = "clip_skip") -> tuple[Any, ...]:
+    """Add checkpoint, LoRAs, clip skip and VAE of such a loader; returns links to the model, clip and VAE."""
+    loaded = expansion.add_renamed("CheckpointLoaderSimple", {"ckpt_name": checkpoint})
+    model, clip = expansion.add_loras(
         loaded,
         Link(loaded.id, 1),
         used(iter([LoraEntry.of(node, "lora_name", "lora_model_strength", "lora_clip_strength")]))
-        + stacked(parts, node.inputs.get(stack)),
+        + stacked(expansion, node.inputs.get(stack)),
     )
-    layers = to_integer(parts.graph.value(node, skip))
+    layers = to_integer(expansion.graph.value(node, skip))
     # -1 is the last layer, which is what a checkpoint's text encoder does by itself; so does "no clip skip", 0.
     if layers is not None and layers < -1:
-        clip = parts.renamed("CLIPSetLastLayer", {"stop_at_clip_layer": skip}, clip=clip)
-    baked = _baked(parts.graph.value(node, "vae_name"))
-    vae = Link(loaded.id, 2) if baked else parts.renamed("VAELoader", {"vae_name": "vae_name"})
+        clip = expansion.add_renamed("CLIPSetLastLayer", {"stop_at_clip_layer": skip}, clip=clip)
+    baked = _baked(expansion.graph.value(node, "vae_name"))
+    vae = Link(loaded.id, 2) if baked else expansion.add_renamed("VAELoader", {"vae_name": "vae_name"})
     return model, clip, vae
 
 
-def efficient_loader(parts: Parts, node: Node) -> None:
-    model, clip, vae = _loader(parts, node, "ckpt_name", "lora_stack")
-    positive, negative = _encoders(parts, node, clip, "cnet_stack")
-    parts.slots.update({0: model, 1: positive, 2: negative, 3: _latent(parts), 4: vae, 5: clip})
+def efficient_loader(expansion: Expansion, node: Node) -> None:
+    model, clip, vae = _loader(expansion, node, "ckpt_name", "lora_stack")
+    positive, negative = _encoders(expansion, node, clip, "cnet_stack")
+    expansion.slots.update({0: model, 1: positive, 2: negative, 3: _latent(expansion), 4: vae, 5: clip})
 
 
-def efficient_loader_sdxl(parts: Parts, node: Node) -> None:
-    model, clip, vae = _loader(parts, node, "base_ckpt_name", "lora_stack", "base_clip_skip")
-    positive, negative = _encoders(parts, node, clip, "cnet_stack")
+def efficient_loader_sdxl(expansion: Expansion, node: Node) -> None:
+    model, clip, vae = _loader(expansion, node, "base_ckpt_name", "lora_stack", "base_clip_skip")
+    positive, negative = _encoders(expansion, node, clip, "cnet_stack")
     bundle = {"base_model": model, "base_clip": clip, "base_positive": positive, "base_negative": negative}
-    if parts.graph.value(node, "refiner_ckpt_name") not in NONE:
-        refiner = parts.renamed("CheckpointLoaderSimple", {"ckpt_name": "refiner_ckpt_name"})
+    if expansion.graph.value(node, "refiner_ckpt_name") not in NONE:
+        refiner = expansion.add_renamed("CheckpointLoaderSimple", {"ckpt_name": "refiner_ckpt_name"})
         bundle |= {"refiner_model": refiner, "refiner_clip": Link(refiner.id, 1)}
-    parts.slots.update({0: parts.part("Pack SDXL Tuple", **bundle), 1: _latent(parts), 2: vae})
+    expansion.slots.update({0: expansion.add_node("Pack SDXL Tuple", **bundle), 1: _latent(expansion), 2: vae})
 
 
-def easy_loader(parts: Parts, node: Node) -> None:
-    model, clip, vae = _loader(parts, node, "ckpt_name", "optional_lora_stack")
+def easy_loader(expansion: Expansion, node: Node) -> None:
+    model, clip, vae = _loader(expansion, node, "ckpt_name", "optional_lora_stack")
     model, clip, vae = (
         node.inputs.get(f"{name}_override") or own for name, own in (("model", model), ("clip", clip), ("vae", vae))
     )
-    positive, negative = _encoders(parts, node, clip, "optional_controlnet_stack")
-    latent = _latent(parts)
-    pipe = parts.part("easy pipeIn", model=model, pos=positive, neg=negative, latent=latent, vae=vae, clip=clip)
+    positive, negative = _encoders(expansion, node, clip, "optional_controlnet_stack")
+    latent = _latent(expansion)
+    pipe = expansion.add_node("easy pipeIn", model=model, pos=positive, neg=negative, latent=latent, vae=vae, clip=clip)
     # Only the full loader has more outputs than these three.
     full = {3: clip, 4: positive, 5: negative, 6: latent} if node.class_type == "easy fullLoader" else {}
-    parts.slots.update({0: pipe, 1: model, 2: vae, **full})
+    expansion.slots.update({0: pipe, 1: model, 2: vae, **full})
 
 
-def _encoders(parts: Parts, node: Node, clip: Any, controlnets: str) -> tuple[Link, Link]:
+def _encoders(expansion: Expansion, node: Node, clip: Any, controlnets: str) -> tuple[Link, Link]:
     positive, negative = (
-        parts.renamed("CLIPTextEncode", {"text": side}, clip=clip) for side in ("positive", "negative")
+        expansion.add_renamed("CLIPTextEncode", {"text": side}, clip=clip) for side in ("positive", "negative")
     )
     if to_link(node.inputs.get(controlnets)):
-        applied = parts.part("ControlNetApplyAdvanced", positive=positive, negative=negative)
+        applied = expansion.add_node("ControlNetApplyAdvanced", positive=positive, negative=negative)
         return applied, Link(applied.id, 1)
     return positive, negative
 
 
-def _latent(parts: Parts) -> Link:
-    if size := preset_size(parts.graph.value(parts.node, "resolution")):
-        return parts.part("EmptyLatentImage", _RESOLUTION, width=size[0], height=size[1])
-    return parts.renamed("EmptyLatentImage", {"width": "empty_latent_width", "height": "empty_latent_height"})
+def _latent(expansion: Expansion) -> Link:
+    if size := preset_size(expansion.graph.value(expansion.node, "resolution")):
+        return expansion.add_node("EmptyLatentImage", _RESOLUTION, width=size[0], height=size[1])
+    return expansion.add_renamed("EmptyLatentImage", {"width": "empty_latent_width", "height": "empty_latent_height"})
 
 
 _RESOLUTION = {"width": "resolution", "height": "resolution"}
 
 
 def preset_latent(preset: str, latent: int, width: int, height: int) -> Rule:
-    """An empty latent of a size that is chosen by name. The numbers are slots of the node."""
+    """Expand an empty latent whose size has a name. The numbers are slots of the node."""
 
-    def rule(parts: Parts, node: Node) -> None:
-        graph = parts.graph
+    def rule(expansion: Expansion, node: Node) -> None:
+        graph = expansion.graph
         size = preset_size(graph.value(node, preset))
         sides: list[Any] = [node.inputs.get("width"), node.inputs.get("height")]
         if size:
@@ -95,7 +95,7 @@ def preset_latent(preset: str, latent: int, width: int, height: int) -> Rule:
             if to_integer(graph.value(node, f"{side}_override")):
                 sides[i] = node.inputs.get(f"{side}_override")
         names = {"width": preset, "height": preset} if size else {}
-        parts.slots[latent] = parts.part("EmptyLatentImage", names, width=sides[0], height=sides[1])
-        parts.slots.update({width: sides[0], height: sides[1]})
+        expansion.slots[latent] = expansion.add_node("EmptyLatentImage", names, width=sides[0], height=sides[1])
+        expansion.slots.update({width: sides[0], height: sides[1]})
 
     return rule

@@ -1,4 +1,4 @@
-"""LoRA loaders that have several LoRAs, taken apart into chains of ComfyUI's own."""
+"""Expand loaders of several LoRAs into chains of ComfyUI's own."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import Any
 from ....values import to_integer, to_number
 from ..graph import Graph
 from ..nodes import Node, to_link
-from .expansion import LoraEntry, Parts, Rule
+from .expansion import Expansion, LoraEntry, Rule
 
 MAX_LORAS = 200
-"""In one node, and in one stack."""
+"""Limit of one node, and of one stack."""
 MAX_STACKS = 50
-"""LoRA stacks in a row."""
+"""Length limit of a row of LoRA stacks."""
 _LISTED = re.compile(r"lora_\d{1,6}", re.ASCII | re.IGNORECASE)
 NONE = ("None", "none", "", None)
 
 
 def power_loras(node: Node) -> Iterator[LoraEntry]:
-    """rgthree's Power Lora Loader: ``{on, lora, strength, strengthTwo?}`` each, where no second means the first."""
+    """Yield the LoRAs of rgthree's Power Lora Loader: ``{on, lora, strength, strengthTwo?}``, the second as the first."""
     for name, entry in node.inputs.items():
         if isinstance(entry, Mapping) and _LISTED.fullmatch(name) and entry.get("on") is True:
             second = entry.get("strengthTwo")
@@ -29,7 +29,7 @@ def power_loras(node: Node) -> Iterator[LoraEntry]:
 
 
 def managed_loras(node: Node) -> Iterator[LoraEntry]:
-    """LoRA Manager's: a list of ``{name, strength, clipStrength?, active}``, with or without a wrapping."""
+    """Yield the LoRAs of LoRA Manager: a list of ``{name, strength, clipStrength?, active}``, possibly wrapped."""
     entries = node.inputs.get("loras")
     if isinstance(entries, Mapping):
         entries = entries.get("__value__")
@@ -41,7 +41,7 @@ def managed_loras(node: Node) -> Iterator[LoraEntry]:
 
 
 def numbered_loras(node: Node, name: str, model: str, clip: str, switch: str = "") -> Iterator[LoraEntry]:
-    """Inputs with a number in their names, which ``{}`` stands for."""
+    """Yield the LoRAs of numbered inputs; ``{}`` in a name stands for the number."""
     pattern = re.compile(re.escape(name).replace(r"\{\}", r"(\d{1,6})"), re.ASCII)
     numbers = [match.group(1) for key in node.inputs if (match := pattern.fullmatch(key))]
     for number in sorted(numbers, key=int):
@@ -51,7 +51,7 @@ def numbered_loras(node: Node, name: str, model: str, clip: str, switch: str = "
 
 
 def _counted_loras(graph: Graph, node: Node) -> Iterator[LoraEntry]:
-    """Stackers with a count, one strength for both in simple mode, and two in the other."""
+    """Yield the LoRAs of stackers with a count: one strength for both in simple mode, else two."""
     easy = node.class_type == "easy loraStack"
     if easy and graph.value(node, "toggle") in (False, "False", None):
         return
@@ -80,9 +80,9 @@ _STACKS: dict[str, tuple[Callable[[Graph, Node], Iterator[LoraEntry]], str, bool
 }  # fmt: skip
 
 
-def stacked(parts: Parts, value: Any) -> list[LoraEntry]:
-    """The LoRAs of a stack in the order of application."""
-    graph, before, after, visited = parts.graph, list[list[LoraEntry]](), list[LoraEntry](), set[str]()
+def stacked(expansion: Expansion, value: Any) -> list[LoraEntry]:
+    """Return the LoRAs of a stack in the order of application."""
+    graph, before, after, visited = expansion.graph, list[list[LoraEntry]](), list[LoraEntry](), set[str]()
     link = to_link(value)
     while link is not None and len(visited) < MAX_STACKS:
         source = graph.source(link)
@@ -105,17 +105,17 @@ def stacked(parts: Parts, value: Any) -> list[LoraEntry]:
 
 
 def used(entries: Iterator[LoraEntry]) -> list[LoraEntry]:
-    """Those that name a file."""
+    """Return the entries that name a file."""
     return [entry for entry in entries if entry.name not in NONE][:MAX_LORAS]
 
 
 def lora_list(read: Callable[[Node], Iterator[LoraEntry]], clip: str = "clip") -> Rule:
-    """A loader with a list of LoRAs, and with a stack that goes before them."""
+    """Expand a loader with a list of LoRAs, and with a stack that precedes them."""
 
-    def rule(parts: Parts, node: Node) -> None:
-        loras = stacked(parts, node.inputs.get("lora_stack")) + used(read(node))
-        model, end = parts.loras(node.inputs.get("model"), node.inputs.get(clip), loras)
-        parts.slots.update({0: model, 1: end})
+    def rule(expansion: Expansion, node: Node) -> None:
+        loras = stacked(expansion, node.inputs.get("lora_stack")) + used(read(node))
+        model, end = expansion.add_loras(node.inputs.get("model"), node.inputs.get(clip), loras)
+        expansion.slots.update({0: model, 1: end})
 
     return rule
 
@@ -126,7 +126,7 @@ _TAG = re.compile(r"<lora:([^>:]{1,300})((?::[^>:]{0,60}){0,6}):?>")
 
 
 def _tags(text: str, at: str) -> list[LoraEntry]:
-    """Those of ``<lora:name:model:clip>``: the first strength counts for both where there is no second."""
+    """Return the LoRAs of ``<lora:name:model:clip>``; the second strength is the first by default."""
     found: dict[str, LoraEntry] = {}
     for match in _TAG.finditer(text):
         numbers = [n for part in match.group(2).split(":") if (n := to_number(part)) is not None]
@@ -137,13 +137,13 @@ def _tags(text: str, at: str) -> list[LoraEntry]:
 
 
 def tagged(texts: tuple[str, ...], model: str, clip: str, slots: tuple[int | None, int, int, int]) -> Rule:
-    """A node that loads the LoRAs which its texts name, takes them out, and may encode the texts.
+    """Expand a node that loads the LoRAs in its texts, removes their tags, and may encode the texts.
 
-    texts: its inputs. slots: of the conditioning, the model, the text encoder and the first text.
+    texts: its inputs. slots: those of the conditioning, the model, the text encoder and the first text.
     """
 
-    def rule(parts: Parts, node: Node) -> None:
-        values = [parts.graph.value(node, name) for name in texts]
+    def rule(expansion: Expansion, node: Node) -> None:
+        values = [expansion.graph.value(node, name) for name in texts]
         loads = to_link(node.inputs.get(model)) is not None and to_link(node.inputs.get(clip)) is not None
         skips = node.inputs.get("insert_lora") == "DISABLE LORAS"
         loras, left = list[LoraEntry](), list[Any]()
@@ -152,22 +152,24 @@ def tagged(texts: tuple[str, ...], model: str, clip: str, slots: tuple[int | Non
             loras += _tags(value, name) if tagged and not skips else []
             # A text that cannot be told stays linked, so that the node it comes from is named.
             left.append(_TAG.sub("", value) if tagged else node.inputs.get(name))
-        ends = parts.loras(node.inputs.get(model), node.inputs.get(clip), loras)
-        parts.slots.update(zip(slots[1:3], ends, strict=True))
-        parts.slots.update(enumerate(left, slots[3]))
+        ends = expansion.add_loras(node.inputs.get(model), node.inputs.get(clip), loras)
+        expansion.slots.update(zip(slots[1:3], ends, strict=True))
+        expansion.slots.update(enumerate(left, slots[3]))
         if slots[0] is not None:
-            kind, names = (
+            class_type, names = (
                 ("CLIPTextEncode", ("text",)) if len(texts) == 1 else ("CLIPTextEncodeSDXL", ("text_g", "text_l"))
             )
             given = dict(zip(names, texts, strict=True))
-            parts.slots[slots[0]] = parts.part(kind, given, clip=ends[1], **dict(zip(names, left, strict=True)))
+            expansion.slots[slots[0]] = expansion.add_node(
+                class_type, given, clip=ends[1], **dict(zip(names, left, strict=True))
+            )
 
     return rule
 
 
-def switched_lora(parts: Parts, node: Node) -> None:
-    """One LoRA with a switch, or with "None" to choose."""
+def switched_lora(expansion: Expansion, node: Node) -> None:
+    """Expand a loader of one LoRA with a switch, or with a choice of "None"."""
     lora = LoraEntry.of(node, "lora_name", "strength_model", "strength_clip")
     entries = used(iter([lora])) if node.inputs.get("switch", "On") == "On" else []
-    model, clip = parts.loras(node.inputs.get("model"), node.inputs.get("clip"), entries)
-    parts.slots.update({0: model, 1: clip})
+    model, clip = expansion.add_loras(node.inputs.get("model"), node.inputs.get("clip"), entries)
+    expansion.slots.update({0: model, 1: clip})

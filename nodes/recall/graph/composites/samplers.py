@@ -1,4 +1,4 @@
-"""Samplers with more around them: pipes, decoding, a HiRes pass."""
+"""Expand samplers that include pipes, decoding or a HiRes pass."""
 
 from __future__ import annotations
 
@@ -7,109 +7,113 @@ from typing import Any
 
 from ....values import to_integer, to_number
 from ..nodes import Link, Node
-from .expansion import Parts, Rule
+from .expansion import Expansion, Rule
 
 _SAMPLING = ("steps", "cfg", "sampler_name", "scheduler")
 
 
-def efficient_sampler(parts: Parts, node: Node) -> None:
-    """KSampler (Efficient) and its advanced form: decodes, passes its inputs on, and may run a HiRes pass."""
+def efficient_sampler(expansion: Expansion, node: Node) -> None:
+    """Expand KSampler (Efficient) and its advanced form: it decodes, passes its inputs on, and may run a HiRes pass."""
     advanced = "Adv" in node.class_type
     inputs = {k: v for k, v in node.inputs.items() if k not in ("script", "optional_vae")}
-    sampled = parts.part("KSamplerAdvanced" if advanced else "KSampler", **inputs)
-    sampled = _scripts(parts, node, sampled, inputs, "noise_seed" if advanced else "seed")
+    sampled = expansion.add_node("KSamplerAdvanced" if advanced else "KSampler", **inputs)
+    sampled = _scripts(expansion, node, sampled, inputs, "noise_seed" if advanced else "seed")
     vae = node.inputs.get("optional_vae")
     passed = [node.inputs.get(name) for name in ("model", "positive", "negative")]
-    parts.slots.update(enumerate([*passed, sampled, vae, parts.part("VAEDecode", samples=sampled, vae=vae)]))
+    expansion.slots.update(
+        enumerate([*passed, sampled, vae, expansion.add_node("VAEDecode", samples=sampled, vae=vae)])
+    )
 
 
-def efficient_sampler_sdxl(parts: Parts, node: Node) -> None:
-    bundle = parts.part("Unpack SDXL Tuple", sdxl_tuple=node.inputs.get("sdxl_tuple"))
+def efficient_sampler_sdxl(expansion: Expansion, node: Node) -> None:
+    bundle = expansion.add_node("Unpack SDXL Tuple", sdxl_tuple=node.inputs.get("sdxl_tuple"))
     base, refiner = (
         {name: Link(bundle.id, slot + i) for i, name in enumerate(("model", "clip", "positive", "negative"))}
         for slot in (0, 4)
     )
     settings = {name: node.inputs.get(name) for name in (*_SAMPLING, "noise_seed")}
     at, start = node.inputs.get("refine_at_step"), node.inputs.get("start_at_step")
-    refines = (to_integer(parts.graph.value(node, "refine_at_step")) or -1) > 0  # -1: never
-    refined = refines and parts.graph.source(refiner["model"]) is not None
-    sampled = parts.part(
+    refines = (to_integer(expansion.graph.value(node, "refine_at_step")) or -1) > 0  # -1: never
+    refined = refines and expansion.graph.source(refiner["model"]) is not None
+    sampled = expansion.add_node(
         "KSamplerAdvanced", {"end_at_step": "refine_at_step"}, **settings, **_without(base, "clip"),
         latent_image=node.inputs.get("latent_image"), add_noise="enable", start_at_step=start,
         end_at_step=at if refined else 10_000, return_with_leftover_noise="enable" if refined else "disable",
     )  # fmt: skip
     if refined:
-        sampled = parts.part(
+        sampled = expansion.add_node(
             "KSamplerAdvanced", {"start_at_step": "refine_at_step"}, **settings, **_without(refiner, "clip"),
             latent_image=sampled, add_noise="disable", start_at_step=at, end_at_step=10_000,
             return_with_leftover_noise="disable",
         )  # fmt: skip
-    sampled = _scripts(parts, node, sampled, {**settings, **_without(base, "clip")}, "noise_seed")
+    sampled = _scripts(expansion, node, sampled, {**settings, **_without(base, "clip")}, "noise_seed")
     vae = node.inputs.get("optional_vae")
-    decoded = parts.part("VAEDecode", samples=sampled, vae=vae)
-    parts.slots.update({0: node.inputs.get("sdxl_tuple"), 1: sampled, 2: vae, 3: decoded})
+    decoded = expansion.add_node("VAEDecode", samples=sampled, vae=vae)
+    expansion.slots.update({0: node.inputs.get("sdxl_tuple"), 1: sampled, 2: vae, 3: decoded})
 
 
 def _without(values: Mapping[str, Any], name: str) -> dict[str, Any]:
     return {key: value for key, value in values.items() if key != name}
 
 
-def _scripts(parts: Parts, node: Node, sampled: Link, inputs: Mapping[str, Any], seed: str) -> Link:
-    """The HiRes pass that a HighRes-Fix script asks a sampler for."""
-    graph, visited = parts.graph, set[str]()
+def _scripts(expansion: Expansion, node: Node, sampled: Link, inputs: Mapping[str, Any], seed: str) -> Link:
+    """Add the HiRes pass of a HighRes-Fix script."""
+    graph, visited = expansion.graph, set[str]()
     source = graph.input(node, "script")
     while source is not None and source[0].id not in visited:
         script = source[0]
         visited.add(script.id)
         if script.class_type == "HighRes-Fix Script":
-            return _highres_fix(parts, script, sampled, inputs, seed)
+            return _highres_fix(expansion, script, sampled, inputs, seed)
         source = graph.input(script, "script")
     return sampled
 
 
-def _highres_fix(parts: Parts, script: Node, sampled: Link, inputs: Mapping[str, Any], seed: str) -> Link:
-    graph = parts.graph
+def _highres_fix(expansion: Expansion, script: Node, sampled: Link, inputs: Mapping[str, Any], seed: str) -> Link:
+    graph = expansion.graph
     if any((to_number(graph.value(script, name)) or 0) <= 0 for name in ("iterations", "upscale_by")):
         return sampled
-    whole = parts.node
-    parts.node = script  # the parts that follow are the script's
+    composite = expansion.node
+    expansion.node = script  # the nodes that follow belong to the script
     try:
         by = script.inputs.get("upscale_by")
         if graph.value(script, "upscale_type") == "latent":
-            enlarged = parts.part("LatentUpscaleBy", {"scale_by": "upscale_by"}, samples=sampled, scale_by=by)
+            enlarged = expansion.add_node("LatentUpscaleBy", {"scale_by": "upscale_by"}, samples=sampled, scale_by=by)
         else:
-            upscaler = parts.renamed("UpscaleModelLoader", {"model_name": "pixel_upscaler"})
-            decoded = parts.part("VAEDecode", samples=sampled, vae=whole.inputs.get("optional_vae"))
-            larger = parts.part("ImageUpscaleWithModel", image=decoded, upscale_model=upscaler)
+            upscaler = expansion.add_renamed("UpscaleModelLoader", {"model_name": "pixel_upscaler"})
+            decoded = expansion.add_node("VAEDecode", samples=sampled, vae=composite.inputs.get("optional_vae"))
+            larger = expansion.add_node("ImageUpscaleWithModel", image=decoded, upscale_model=upscaler)
             # The script brings the picture to the scale, whatever the model's own.
-            enlarged = parts.part("LatentUpscaleBy", {"scale_by": "upscale_by"}, samples=larger, scale_by=by)
+            enlarged = expansion.add_node("LatentUpscaleBy", {"scale_by": "upscale_by"}, samples=larger, scale_by=by)
         own = {k: v for k, v in inputs.items() if k in ("model", "positive", "negative", *_SAMPLING)}
         own |= {"steps": script.inputs.get("hires_steps"), "denoise": script.inputs.get("denoise")}
-        return parts.part("KSampler", {"steps": "hires_steps"}, **own, seed=inputs.get(seed), latent_image=enlarged)
+        return expansion.add_node(
+            "KSampler", {"steps": "hires_steps"}, **own, seed=inputs.get(seed), latent_image=enlarged
+        )
     finally:
-        parts.node = whole
+        expansion.node = composite
 
 
 def pipe_sampler(pipe: str, unpacked: tuple[str, ...], names: Mapping[str, str], class_type: str = "KSampler") -> Rule:
-    """A sampler whose models and prompts come through a pipe.
+    """Expand a sampler whose models and prompts come through a pipe.
 
-    unpacked: what the pipe's unpacking node gives, by slot. names: the sampler's inputs, by their names there.
+    unpacked: outputs of the pipe's unpacking node, by slot. names: the sampler's inputs, by their names there.
     """
 
-    def rule(parts: Parts, node: Node) -> None:
+    def rule(expansion: Expansion, node: Node) -> None:
         unpacking = {"basic_pipe": "FromBasicPipe", "pipe": "easy unpack"}[pipe]
-        bundle = parts.part(unpacking, **{pipe: node.inputs.get(pipe)})
+        bundle = expansion.add_node(unpacking, **{pipe: node.inputs.get(pipe)})
         taken = {name: Link(bundle.id, unpacked.index(given)) for name, given in names.items()}
         own = {k: v for k, v in node.inputs.items() if k in _KSAMPLER and v is not None}
         if "latent" in node.inputs:
             own["latent_image"] = node.inputs["latent"]
-        sampled = parts.part(class_type, **{**taken, **own})
+        sampled = expansion.add_node(class_type, **{**taken, **own})
         vae = node.inputs.get("vae") or Link(bundle.id, unpacked.index("vae"))
-        decoded = parts.part("VAEDecode", samples=sampled, vae=vae)
+        decoded = expansion.add_node("VAEDecode", samples=sampled, vae=vae)
         if pipe == "basic_pipe":
-            parts.slots.update({0: node.inputs.get(pipe), 1: sampled, 2: vae})
+            expansion.slots.update({0: node.inputs.get(pipe), 1: sampled, 2: vae})
         else:
-            parts.slots.update({0: node.inputs.get(pipe), 1: decoded, 5: sampled})
+            expansion.slots.update({0: node.inputs.get(pipe), 1: decoded, 5: sampled})
 
     return rule
 
@@ -127,10 +131,10 @@ EASY_NAMES = {
 
 
 def renamed_sampler(class_type: str, names: Mapping[str, str]) -> Rule:
-    """A sampler that differs from ComfyUI's own in the names of its inputs."""
+    """Expand a sampler that differs from ComfyUI's own in the names of its inputs."""
 
-    def rule(parts: Parts, node: Node) -> None:
+    def rule(expansion: Expansion, node: Node) -> None:
         kept = {k: v for k, v in node.inputs.items() if k not in names.values()}
-        parts.slots[0] = parts.renamed(class_type, names, **kept)
+        expansion.slots[0] = expansion.add_renamed(class_type, names, **kept)
 
     return rule

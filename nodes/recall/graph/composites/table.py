@@ -1,14 +1,14 @@
-"""Expand composite nodes into the core nodes they wrap.
+"""Expand composite nodes into ComfyUI's own.
 
-What reads the graph then needs to know only these. The parts keep the name of the node in the file, so that
-places and warnings name what its user sees.
+The walk then needs to know only these. Expanded nodes keep the name of the composite in the file, so that
+provenance and warnings name a node which the user sees.
 """
 
 from __future__ import annotations
 
 from ..graph import Graph
 from ..passthrough import EASY_PIPE
-from .expansion import Parts, Rule
+from .expansion import Expansion, Rule
 from .loaders import easy_loader, efficient_loader, efficient_loader_sdxl, preset_latent
 from .loras import lora_list, managed_loras, numbered_loras, power_loras, switched_lora, tagged
 from .samplers import (  # fmt: skip
@@ -21,28 +21,28 @@ from .samplers import (  # fmt: skip
     renamed_sampler,
 )
 
-MAX_PARTS = 20_000
-"""Nodes made in one graph."""
+MAX_ADDED_NODES = 20_000
+"""Limit of one graph."""
 
 
 def expand(graph: Graph) -> bool:
-    """Expand all composite nodes of a graph; False where that makes more than MAX_PARTS nodes."""
-    order = {name: i for i, name in enumerate(PARTS)}  # a sampler asks what its loader gives
+    """Expand all composite nodes of a graph; False if it needs more nodes than are added."""
+    order = {name: i for i, name in enumerate(COMPOSITES)}  # a sampler asks what its loader gives
     nodes = sorted(
         (node for node in graph.nodes.values() if node.class_type in order), key=lambda n: order[n.class_type]
     )
-    made = 0
+    added = 0
     for node in nodes:
-        if made > MAX_PARTS:
+        if added > MAX_ADDED_NODES:
             return False
-        parts = Parts(graph, node)
-        PARTS[node.class_type](parts, node)
-        graph.replace(node, parts.slots)
-        made += parts.made
+        expansion = Expansion(graph, node)
+        COMPOSITES[node.class_type](expansion, node)
+        graph.replace(node, expansion.slots)
+        added += expansion.added
     return True
 
 
-PARTS: dict[str, Rule] = {
+COMPOSITES: dict[str, Rule] = {
     # LoRAs
     "Power Lora Loader (rgthree)": lora_list(power_loras),
     "Lora Loader Stack (rgthree)": lora_list(
@@ -82,4 +82,4 @@ PARTS: dict[str, Rule] = {
     "SDXL Empty Latent Image (rgthree)": preset_latent("dimensions", latent=0, width=1, height=2),
     "EmptyLatentImagePresets": preset_latent("dimensions", latent=0, width=1, height=2),
 }
-"""Composite nodes. All but the last ones give nothing for the slots that they do not name."""
+"""Composite nodes and their rules. The slots that a rule does not set lead nowhere."""

@@ -321,7 +321,7 @@ def test_disk_that_fills_up_meanwhile_is_told_as_such(server, target):
 SCRIPT = """
 import sys
 from pathlib import Path
-from distillery.nodes.download import download
+from distillery.nodes.model_files.download import download
 url, target, size, sha = sys.argv[1:]
 def report(done, total):
     print(done, flush=True)

@@ -151,10 +151,12 @@ def table(rows: list[dict[str, Any]], checkpoint: str) -> str:
             lines.append(
                 f"| {power} | {label} | " + " | ".join(spread([s[side] for s in some]) for side in names) + " |"
             )
-    lines += ["", "| stage | seconds | memory at its peak, MiB |", "|---|---|---|"]
+    lines += ["", "| stage | seconds, median (least to greatest) | memory at its peak, MiB |", "|---|---|---|"]
     for stage in rows[0]["cost"]:
         runs = [run for row in rows for run in row["cost"][stage]]
-        lines.append(f"| {stage} | {spread([r[0] for r in runs])} | {max(r[1] for r in runs):.0f} |")
+        seconds = [r[0] for r in runs]
+        cell = f"{statistics.median(seconds):.2f} ({min(seconds):.2f} to {max(seconds):.2f})"
+        lines.append(f"| {stage} | {cell} | {max(r[1] for r in runs):.0f} |")
     return "\n".join(lines) + "\n"
 
 

@@ -23,6 +23,7 @@ from .jobs.runner import LocalBackend
 from .jobs.sweep import Sweep, Variant, count, first_command, sweep
 from .log import job_log
 from .server import managed
+from .server.endpoint import endpoint
 from .server.servers import GivenServer, ManagedServer, Server
 from .sources.load import load
 
@@ -34,8 +35,9 @@ class Upscaler:
     ComfyUI instead, or several: each job goes to the least busy one. ``comfyui``: folder of a ComfyUI of your own
     to start instead. ``out``: where results are written. ``keep_warm``: whether a managed server stays for the next
     user (it ends by itself when it is idle), or is stopped at the end. ``allow_hosts``: exact names of hosts, beside
-    Discord's, from which links are fetched. Safe for use by several threads; not by a forked process, which needs one of its
-    own.
+    Discord's, from which links are fetched. ``headers``: sent along with every request to the servers given, such as
+    ``{"Authorization": "Bearer …"}``; ``ca``: file of certificates to trust there. Safe for use by several threads; not by a
+    forked process, which needs one of its own.
 
         with Upscaler() as upscaler:
             result = upscaler.upscale("picture.png", power=0.2)
@@ -49,12 +51,14 @@ class Upscaler:
         instance: str = managed.DEFAULT,
         keep_warm: bool = True,
         allow_hosts: Collection[str] = (),
+        headers: Mapping[str, str] | None = None,
+        ca: str | Path | None = None,
     ) -> None:
         urls = [server] if isinstance(server, str) else list(dict.fromkeys(server or ()))
         if urls and comfyui is not None:
             raise ServerError("Give the URL of a running server or the folder of a ComfyUI, not both.")
         own = Path(comfyui) if comfyui is not None else None
-        servers: list[Server] = [GivenServer(url) for url in urls]
+        servers: list[Server] = [GivenServer(endpoint(url, headers, ca)) for url in urls]
         self.backend: Backend = LocalBackend(servers or [ManagedServer(instance, own, keep_warm)])
         """Runs the jobs."""
         self._out = Path(out)

@@ -7,7 +7,7 @@ import contextlib
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -16,9 +16,12 @@ from ...nodes.parameters import PARAMETERS
 from .terminal import MISSING
 from .terminal_image import Protocol, protocol
 
+if TYPE_CHECKING:
+    from ..upscaler import Upscaler
+
 JOB_OPTIONS = (
     "out", "json", "allow-host", "server", "comfyui", "verbose", "help", "continue-on-error", "skip-existing", "manifest", "log",
-    "preview", "compare",
+    "preview", "compare", "header", "ca",
 )  # fmt: skip
 SOURCE = "image file, - for the standard input, or URL of a Discord attachment"
 
@@ -69,8 +72,25 @@ def add_server_options(parser: argparse.ArgumentParser) -> None:
         "--server", metavar="URL", action="append",
         help="use this running ComfyUI, such as http://127.0.0.1:8188; repeated: each image goes to the least busy",
     )  # fmt: skip
+    group.add_argument(
+        "--header", metavar="HEADER", action="append", default=[],
+        help='send this header to it, such as "Authorization: Bearer TOKEN"; others can read it in the process list, which '
+        "$DISTILLERY_SERVER_HEADERS avoids (one a line); can be given more than once",
+    )  # fmt: skip
+    group.add_argument("--ca", metavar="FILE", help="trust the certificates in this file (or $SSL_CERT_FILE)")
     group.add_argument("--comfyui", metavar="DIR", help="start the ComfyUI in this folder")
     group.add_argument("--verbose", action="store_true", help="show the log on the terminal")
+
+
+def make_upscaler(options: argparse.Namespace) -> Upscaler:
+    """Return the Upscaler that the options ask for. Raises ServerError."""
+    from ..server.endpoint import parse_headers
+    from ..upscaler import Upscaler  # brings Pillow and numpy along, which --help does not need
+
+    return Upscaler(
+        server=options.server, comfyui=options.comfyui, out=options.out, allow_hosts=options.allow_host,
+        headers=parse_headers(options.header), ca=options.ca,
+    )  # fmt: skip
 
 
 def typed_parameters(options: argparse.Namespace) -> dict[str, list[str] | None]:

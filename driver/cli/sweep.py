@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -23,11 +22,14 @@ from .options import (
     add_server_options,
     add_source_options,
     logged_to,
+    make_upscaler,
     preview_protocol,
     typed_parameters,
 )
 from .report import add_to_manifest, report_error
-from .terminal import DONE, INTERRUPTED, exit_code, printable
+from .signals import interrupted
+from .streams import print_json
+from .terminal import DONE, exit_code, printable
 
 
 def add_sweep_parser(commands: Any, exits: str) -> None:
@@ -65,7 +67,6 @@ def run_sweep(options: argparse.Namespace) -> int:
     from ..jobs.job import Item, Result
     from ..jobs.manifest import Manifest
     from ..jobs.sweep import variants
-    from ..upscaler import Upscaler
     from .progress import TerminalProgress
 
     given = typed_parameters(options)
@@ -86,9 +87,7 @@ def run_sweep(options: argparse.Namespace) -> int:
 
     with (
         logged_to(options.log),
-        Upscaler(
-            server=options.server, comfyui=options.comfyui, out=options.out, allow_hosts=options.allow_host
-        ) as upscaler,
+        make_upscaler(options) as upscaler,
         contextlib.ExitStack() as stack,
     ):
         progress = None if options.json else stack.enter_context(TerminalProgress(screen, "", previews))
@@ -101,9 +100,9 @@ def run_sweep(options: argparse.Namespace) -> int:
         except DistilleryError as error:
             report_error(options, screen, options.source, error)
             return exit_code(error)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as stop:
             screen.print("Interrupted; the jobs were cancelled on the server.")
-            return INTERRUPTED
+            return interrupted(stop)
     if options.json:
         data = {
             "source": label(options.source),
@@ -119,7 +118,7 @@ def run_sweep(options: argparse.Namespace) -> int:
                 for variant, result in made.results.items()
             ],
         }  # fmt: skip
-        print(json.dumps(data, ensure_ascii=False), flush=True)
+        print_json(data)
         return DONE
     console = Console(soft_wrap=True)
     for variant, result in made.results.items():

@@ -14,8 +14,8 @@ from ...nodes.errors import DistilleryError
 from ...nodes.settings import NoPromptError
 from ..errors import SourceError
 
-DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
-"""Exit codes: all done; a job failed; the command cannot be run as given; Ctrl-C."""
+DONE, FAILED, USAGE = 0, 1, 2
+"""Exit codes: all done; a job failed; the command cannot be run as given."""
 
 MISSING = "\0"
 """Marker of a value that was not given. An argument of a process cannot hold a NUL."""

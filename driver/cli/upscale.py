@@ -20,11 +20,13 @@ from .options import (
     add_server_options,
     add_source_options,
     logged_to,
+    make_upscaler,
     preview_protocol,
     typed_parameters,
 )
 from .report import add_to_manifest, report_error, report_result
-from .terminal import DONE, INTERRUPTED, combine_exit_codes, exit_code, expand_patterns, printable
+from .signals import interrupted
+from .terminal import DONE, combine_exit_codes, exit_code, expand_patterns, printable
 
 if TYPE_CHECKING:
     from ..jobs.job import Item
@@ -61,7 +63,6 @@ def add_upscale_parser(commands: Any, exits: str) -> argparse.ArgumentParser:
 def run_upscale(options: argparse.Namespace) -> int:
     """Run ``distillery upscale``."""
     from ..jobs.manifest import Manifest
-    from ..upscaler import Upscaler  # brings Pillow and numpy along, which --help does not need
 
     given = typed_parameters(options)
     parameters: dict[str, Any] = {}
@@ -73,9 +74,7 @@ def run_upscale(options: argparse.Namespace) -> int:
     options.sources = expand_patterns(options.sources)
     with logged_to(options.log):
         manifest = Manifest(Path(options.manifest)) if options.manifest else None
-        with Upscaler(
-            server=options.server, comfyui=options.comfyui, out=options.out, allow_hosts=options.allow_host
-        ) as upscaler:
+        with make_upscaler(options) as upscaler:
             if len(options.sources) == 1:
                 return _upscale_one(upscaler, options, command, parameters, manifest)
             return _upscale_many(upscaler, options, command, parameters, manifest)
@@ -105,10 +104,10 @@ def _upscale_one(
         report_error(options, screen, source, error)
         add_to_manifest(manifest, Item(0, shortened, None, error), command, parameters)
         return exit_code(error)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         screen.print("Interrupted; the job was cancelled on the server.")
         add_to_manifest(manifest, Item(0, shortened, None, JobCancelled("The job was cancelled.")), command, parameters)
-        return INTERRUPTED
+        return interrupted(stop)
     report_result(options, source, result)
     add_to_manifest(manifest, Item(0, shortened, result, None), command, parameters)
     return DONE
@@ -152,7 +151,7 @@ def _upscale_many(
                     report_error(options, screen, sources[item.index], item.error)
                     if not isinstance(item.error, NotStarted):
                         codes.append(exit_code(item.error))
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as stop:
             if items is not None:
                 items.close()
             screen.print("Interrupted; the jobs were cancelled on the server.")
@@ -160,5 +159,5 @@ def _upscale_many(
                 if index not in noted:
                     error = JobCancelled("The job was cancelled.")
                     add_to_manifest(manifest, Item(index, label(source), None, error), command, parameters)
-            return INTERRUPTED
+            return interrupted(stop)
     return combine_exit_codes(codes)

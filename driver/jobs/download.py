@@ -12,7 +12,7 @@ from typing import IO
 from ..errors import JobError, ServerError
 from ..server.client import ComfyClient
 from ..server.servers import Server
-from .output import publish
+from .output import PART, PREFIX, publish
 
 ATTEMPTS = 3
 """Times that a result is asked for: the job has succeeded, so it is worth it."""
@@ -21,7 +21,7 @@ ATTEMPTS = 3
 def save_download(server: Server, client: ComfyClient, saved: Mapping[str, str], folder: Path, stem: str) -> Path:
     """Download a saved image into the folder. Raises JobError where it cannot be written, ServerError, JobLost."""
     try:
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=".distillery-", suffix=".part", delete=False) as file:
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=PREFIX, suffix=PART, delete=False) as file:
             part = Path(file.name)
             try:
                 _download(server, client, saved, file)

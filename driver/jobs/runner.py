@@ -189,8 +189,10 @@ class _JobRun:
         self.tracker.titles.update(workflow.titles(graph))
         unreachable = UNREACHABLE_WITH_FALLBACK if len(self.pool.servers) > 1 else None
         wanted = prompt_id(job.id, self.prompts)
+        # The preview before and after is the editor's: here nobody sees it, and its files would stay.
+        targets = [workflow.node_id(graph, workflow.SAVE_NODE)]
         try:
-            return graph, client.run(graph, wanted, extra, self.tracker.event, self.cancel, unreachable)
+            return graph, client.run(graph, wanted, extra, targets, self.tracker.event, self.cancel, unreachable)
         except ServerError as error:
             if error.prompt_id is None:
                 raise
@@ -209,6 +211,7 @@ class _JobRun:
         task, job = self.task, self.task.job
         saved, record = _saved(outcome.outputs.get(workflow.node_id(graph, workflow.SAVE_NODE)))
         path = save_download(server, client, saved, task.folder, job.stem)
+        server.forget(client, outcome.prompt_id)
         with open_image(path) as result:
             width, height = result.size
         executed = None

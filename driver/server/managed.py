@@ -9,8 +9,9 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import filelock
 import psutil
@@ -19,6 +20,8 @@ from .. import paths
 from ..errors import ServerError
 from ..setup.comfyui import ensure_comfyui
 from . import probe
+from .access import private_folder
+from .endpoint import Endpoint
 from .entrypoint import LAST_USED, START_TIMEOUT
 from .own import PACK_NAME, link_pack, own_arguments, own_comfyui, own_instance, own_interpreter
 from .process import (
@@ -57,12 +60,17 @@ class ServerStatus:
     """One line of ``server status``."""
 
     instance: str
-    url: str
+    endpoint: Endpoint
     pid: int
     answers: bool
     seconds_idle: float
     memory: int
     """Resident memory in bytes."""
+
+    @property
+    def url(self) -> str:
+        """Its address."""
+        return self.endpoint.url
 
 
 def ensure(
@@ -82,7 +90,7 @@ def ensure(
         instance = own_instance(comfyui)
     folder = _folder(instance)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        private_folder(folder)
         with _lock(instance, say):
             state = read_state(folder)
             if state is not None and answers_in_time(state):
@@ -90,7 +98,7 @@ def ensure(
                 keep_alive(running)  # so that it does not end between here and the job
                 if state.pack == _pack_hash():
                     return running
-                if probe.is_busy(state.url):
+                if probe.is_busy(state.endpoint):
                     say("ComfyUI is at work with an older state of this pack's code; it is restarted when it is idle.")
                     return running
                 say("The pack's code has changed: restarting ComfyUI.")
@@ -142,7 +150,19 @@ def status(instance: str = DEFAULT) -> ServerStatus | None:
         memory = process.memory_info().rss
     except psutil.Error:
         return None
-    return ServerStatus(instance, state.url, state.pid, probe.answers(state.url), max(0.0, idle), memory)
+    return ServerStatus(instance, state.endpoint, state.pid, probe.answers(state.endpoint), max(0.0, idle), memory)
+
+
+def with_token(server: Endpoint) -> Endpoint:
+    """Return the endpoint of a given server with the token, where it is one that this user's driver manages."""
+    if not server.loopback or any(name.lower() == "authorization" for name in server.headers):
+        return server
+    port = urlsplit(server.url).port
+    for instance in instances():
+        state = read_state(_folder(instance))
+        if state is not None and urlsplit(state.url).port == port and find_process(state) is not None:
+            return replace(server, headers={**server.headers, **state.endpoint.headers})
+    return server
 
 
 def logs(instance: str = DEFAULT, lines: int = 50) -> str:
@@ -181,7 +201,7 @@ def _lock(instance: str, say: Say = _silent) -> Iterator[None]:
 
 
 def _running(folder: Path, state: ServerState) -> RunningServer:
-    return RunningServer(state.url, state.pid, log_file(folder), Path(state.base), state.create_time)
+    return RunningServer(state.url, state.pid, log_file(folder), Path(state.base), state.create_time, state.token)
 
 
 def _pack_hash() -> str:
@@ -207,7 +227,7 @@ def _start(folder: Path, comfyui: Path | None, idle_timeout: float, say: Say) ->
         try:
             # The process is asked after: on a port that was taken it is another server that answers.
             if wait_until_it_answers(state) and find_process(state) is not None:
-                if not probe.pack_present(state.url):
+                if not probe.pack_present(state.endpoint):
                     raise ServerError(why_without_pack(folder))
                 running = _running(folder, state)
                 keep_alive(running)
@@ -246,7 +266,7 @@ def answers_in_time(state: ServerState) -> bool:
     """Return True if a server answers; a living one is given ANSWER_TIMEOUT to."""
     deadline = time.monotonic() + ANSWER_TIMEOUT
     while find_process(state) is not None:
-        if probe.answers(state.url):
+        if probe.answers(state.endpoint):
             return True
         if time.monotonic() > deadline:
             return False

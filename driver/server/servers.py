@@ -12,6 +12,7 @@ from ..errors import ServerError
 from ..setup.models import prepare_models
 from . import managed, probe
 from .client import ComfyClient
+from .endpoint import Endpoint
 from .own import install_hint, own_comfyui, own_instance
 from .process import RunningServer
 
@@ -51,17 +52,21 @@ class Server(Protocol):
     def discard_result(self, saved: Mapping[str, str]) -> None:
         """Delete the server's own copy of a result, where it would only fill the disk."""
 
+    def forget(self, client: ComfyClient, prompt_id: str) -> None:
+        """Drop the record of a job whose result is here, where it would only fill the memory."""
+
     def close(self) -> None:
         """Close the connections."""
 
 
 class GivenServer:
-    """A running ComfyUI, by its URL."""
+    """A running ComfyUI, by its endpoint."""
 
     can_restart = False
 
-    def __init__(self, url: str) -> None:
-        self.name = url
+    def __init__(self, server: Endpoint) -> None:
+        self.name = server.url
+        self._endpoint = server
         self._client: ComfyClient | None = None
         self._lock = threading.Lock()
 
@@ -72,7 +77,7 @@ class GivenServer:
         """Return a client of the server, which is known to have this pack. Raises ServerError."""
         with self._lock:
             if self._client is None:
-                client = ComfyClient(self.name)
+                client = ComfyClient(managed.with_token(self._endpoint))
                 client.system_stats()
                 if client.object_info(probe.PACK_NODE) is None:
                     raise ServerError(f"The ComfyUI at {self.name} does not have this pack. {install_hint()}")
@@ -92,6 +97,9 @@ class GivenServer:
 
     def discard_result(self, saved: Mapping[str, str]) -> None:
         """Do nothing: its folders are its owner's."""
+
+    def forget(self, client: ComfyClient, prompt_id: str) -> None:
+        """Do nothing: its history is its owner's, and bounded by ComfyUI."""
 
     def close(self) -> None:
         """Close the connections."""
@@ -137,7 +145,7 @@ class ManagedServer:
             if self._client is None or self._client.url != self._running.url:
                 if self._client is not None:
                     self._client.close()
-                self._client = ComfyClient(self._running.url, self._running.is_alive)
+                self._client = ComfyClient(self._running.endpoint, self._running.is_alive)
             return self._client
 
     def keep_alive(self) -> None:
@@ -170,6 +178,12 @@ class ManagedServer:
         if self._running is not None and self._comfyui is None:
             with contextlib.suppress(OSError):
                 (self._running.output / saved["subfolder"] / saved["filename"]).unlink()
+
+    def forget(self, client: ComfyClient, prompt_id: str) -> None:
+        """Delete a job whose result is here from the history. A ComfyUI of the user's own keeps it."""
+        if self._comfyui is None:
+            with contextlib.suppress(ServerError):
+                client.delete_history(prompt_id)
 
     def close(self) -> None:
         """Close the connections. The server stays warm, unless it was asked not to."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import ipaddress
+import logging
 import queue
 import re
 import socket
@@ -27,10 +28,14 @@ from urllib3.response import HTTPResponse
 
 from ..errors import SourceError
 
+log = logging.getLogger(__name__)
+
 DEADLINE = 60.0
 """Seconds for a whole request, from the look-up to the last byte."""
 IDLE_TIMEOUT = 15.0
 """Timeout in seconds to connect, and between two bytes."""
+CONNECT_TIMEOUT = 4.0
+"""Timeout in seconds to connect to an address of a host that has others."""
 MAX_URL = 4096
 MAX_BYTES = 64 * 2**20
 """Largest image file that is taken."""
@@ -167,18 +172,11 @@ def _exchange(
 ) -> Answer:
     policy = policy or FetchPolicy()
     deadline_at = time.monotonic() + policy.deadline
-    address = _resolve_in_time(host, policy, deadline_at)
-    connection = HTTPSConnection(
-        address,
-        policy.port,
-        timeout=max(0.05, min(IDLE_TIMEOUT, deadline_at - time.monotonic())),
-        server_hostname=host,  # sent in TLS (SNI), and what the certificate is checked against
-        ssl_context=policy.context or _default_context(),
-    )
-    with contextlib.closing(connection), _Watchdog(deadline_at) as watchdog:
+    addresses = _resolve_in_time(host, policy, deadline_at)
+    with _Watchdog(deadline_at) as watchdog:
+        connection: HTTPSConnection | None = None
         try:
-            connection.connect()
-            watchdog.guard(connection.sock)
+            connection = _connect(host, addresses, policy, deadline_at, watchdog)
             connection.request(
                 method,
                 quote(target, safe=f"{_SAFE_IN_PATH}?"),
@@ -194,20 +192,53 @@ def _exchange(
         except (OSError, http.client.HTTPException, HTTPError, ValueError) as error:
             if not watchdog.expired:
                 raise SourceError(f"{host} could not be asked: {_describe(error, host)}. Try again.") from error
+        finally:
+            if connection is not None:
+                connection.close()
         if watchdog.expired:
             raise SourceError(f"{host} took longer than {policy.deadline:g} s. Try again.") from None
     return answer
 
 
-def global_address(host: str, resolve: Resolve, permitted: Callable[[str], bool] = is_public) -> str:
-    """Resolve a host and return the address to connect to. Raises SourceError unless all addresses are permitted."""
+def _connect(
+    host: str, addresses: Sequence[str], policy: FetchPolicy, deadline_at: float, watchdog: _Watchdog
+) -> HTTPSConnection:
+    """Connect to the first address that lets itself be connected to. Raises what the last one raised."""
+    context = policy.context or _default_context()
+    for number, address in enumerate(addresses, 1):
+        last = number == len(addresses)
+        patience = min(IDLE_TIMEOUT, deadline_at - time.monotonic())
+        connection = HTTPSConnection(
+            address,
+            policy.port,
+            timeout=max(0.05, patience if last else min(patience, CONNECT_TIMEOUT)),
+            server_hostname=host,  # sent in TLS (SNI), and what the certificate is checked against
+            ssl_context=context,
+        )
+        try:
+            connection.connect()
+            watchdog.guard(connection.sock)
+            if connection.sock is not None:
+                connection.sock.settimeout(max(0.05, patience))
+            return connection
+        except (OSError, HTTPError) as error:
+            connection.close()
+            # A host whose certificate is wrong is not asked for elsewhere.
+            if last or watchdog.expired or any(isinstance(one, ssl.SSLError) for one in (error, *error.args)):
+                raise
+            log.info("%s at %s: %s", host, address, type(error).__name__)
+    raise SourceError(f"{host} cannot be found.")
+
+
+def global_addresses(host: str, resolve: Resolve, permitted: Callable[[str], bool] = is_public) -> list[str]:
+    """Resolve a host and return the addresses to connect to, in the resolver's order. Raises SourceError unless all addresses are permitted."""
     try:
         addresses = list(resolve(host))
     except (OSError, UnicodeError) as error:
         raise SourceError(f"{host} cannot be found: there is no network, no name service, or no such host.") from error
     if not addresses or not all(permitted(address) for address in addresses):
         raise SourceError(f"{host} does not lead to the open internet from here, so nothing is fetched from it.")
-    return addresses[0]
+    return addresses
 
 
 def public_url(url: str) -> str:
@@ -216,13 +247,13 @@ def public_url(url: str) -> str:
     return re.sub(r"//[^/]*@", "//", text)[:200]
 
 
-def _resolve_in_time(host: str, policy: FetchPolicy, deadline_at: float) -> str:
-    """Call global_address with a deadline. A look-up cannot be interrupted, so it is left behind in its thread."""
-    found: queue.SimpleQueue[str | Exception] = queue.SimpleQueue()
+def _resolve_in_time(host: str, policy: FetchPolicy, deadline_at: float) -> list[str]:
+    """Call global_addresses with a deadline. A look-up cannot be interrupted, so it is left behind in its thread."""
+    found: queue.SimpleQueue[list[str] | Exception] = queue.SimpleQueue()
 
     def look_up() -> None:
         try:
-            found.put(global_address(host, policy.resolve, policy.permitted))
+            found.put(global_addresses(host, policy.resolve, policy.permitted))
         except Exception as error:
             found.put(error)
 

@@ -14,7 +14,7 @@ from tls_host import answering
 from distillery.driver.errors import SourceError
 from distillery.driver.sources.fetch import (
     FetchPolicy,
-    global_address,
+    global_addresses,
     host_name,
     http_get,
     http_post,
@@ -54,7 +54,7 @@ def test_only_plain_addresses_of_the_open_internet_are_public(address, public):
 def test_a_name_that_leads_inside_is_not_connected_to(addresses, monkeypatch):
     monkeypatch.setattr(socket.socket, "connect", lambda *_: pytest.fail("a connection was made"))
     with pytest.raises(SourceError, match="open internet"):
-        global_address(CDN, lambda host: addresses)
+        global_addresses(CDN, lambda host: addresses)
     with pytest.raises(SourceError, match="open internet"):
         get(FetchPolicy(resolve=lambda host: addresses))
 
@@ -73,6 +73,12 @@ def test_the_name_is_looked_up_once_and_the_connection_goes_to_that_very_address
     head = host.requests[0].decode()
     assert head.startswith("GET /a%20b.png?x=1&y=%C3%A9 HTTP/1.1\r\n")
     assert f"\r\nHost: {CDN}\r\n" in head and "\r\nAccept-Encoding: identity\r\n" in head
+
+
+def test_an_address_that_does_not_answer_leads_to_the_next_one(tls_host):
+    host = tls_host(answering(b"ok"))
+    policy = host.policy(addresses=["127.0.0.9", "127.0.0.1"])  # nothing listens at the first one
+    assert get(policy).body == b"ok"
 
 
 def test_an_ipv6_address_is_connected_to_as_well(tls_host):

@@ -17,7 +17,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-import requests
 
 from distillery.driver import paths
 from distillery.driver.cli import server as server_cli
@@ -90,8 +89,9 @@ def running(shared_home: Path, monkeypatch: pytest.MonkeyPatch) -> server.Runnin
     return server.ensure()
 
 
-def submit(url: str, prompt: dict[str, object]) -> str:
-    answer = requests.post(f"{url}/prompt", json={"prompt": prompt}, timeout=30)
+def submit(running: server.RunningServer, prompt: dict[str, object]) -> str:
+    with running.endpoint.session() as session:
+        answer = session.post(f"{running.url}/prompt", json={"prompt": prompt}, timeout=30)
     answer.raise_for_status()
     return str(answer.json()["prompt_id"])
 
@@ -113,11 +113,11 @@ def test_a_server_answers_on_loopback_alone_with_this_pack_and_only_this_pack(ru
     assert running.url.startswith("http://127.0.0.1:")
     listening = [c.laddr for c in psutil.Process(running.pid).net_connections("inet") if c.status == psutil.CONN_LISTEN]
     assert [(a.ip, f"http://{a.ip}:{a.port}") for a in listening] == [("127.0.0.1", running.url)]
-    nodes = requests.get(f"{running.url}/object_info", timeout=60).json()
+    nodes = probe.get(running.endpoint, "/object_info", 60).json()
     modules = {n["python_module"].split(".")[0] + "." + n["python_module"].split(".")[-1] for n in nodes.values()}
     assert {m for m in modules if m.startswith("custom_nodes")} == {f"custom_nodes.{server.PACK_NAME}"}
     assert not any(n.get("api_node") for n in nodes.values())
-    assert probe.pack_present(running.url)
+    assert probe.pack_present(running.endpoint)
 
 
 @pytest.mark.server
@@ -125,7 +125,7 @@ def test_its_folders_are_its_own(running: server.RunningServer, shared_home: Pat
     assert running.base == shared_home / "servers" / "default"
     assert running.output == running.base / "output"
     assert running.log == running.base / "server.log"
-    argv = requests.get(f"{running.url}/system_stats", timeout=30).json()["system"]["argv"]
+    argv = probe.get(running.endpoint, "/system_stats", 30).json()["system"]["argv"]
     assert argv[argv.index("--base-directory") + 1] == str(running.base)
     assert argv[argv.index("--models-directory") + 1] == str(shared_home / "models")
     assert (running.base / "custom_nodes" / server.PACK_NAME).resolve() == paths.checkout()
@@ -171,11 +171,11 @@ def test_touching_it_keeps_it_warm(running: server.RunningServer) -> None:
 def test_changed_code_restarts_an_idle_server_but_not_one_at_work(running: server.RunningServer) -> None:
     state_file = running.base / "state" / comfyui_main.STATE
     state_file.write_text(json.dumps({**json.loads(state_file.read_text()), "pack": "another"}))
-    job = submit(running.url, slow_job(1))
+    job = submit(running, slow_job(1))
     said: list[str] = []
     assert server.ensure(say=said.append).pid == running.pid
     assert any("restarted when it is idle" in text for text in said)
-    assert wait_until(lambda: job in requests.get(f"{running.url}/history/{job}", timeout=30).json(), 120)
+    assert wait_until(lambda: job in probe.get(running.endpoint, f"/history/{job}", 30).json(), 120)
 
     restarted = server.ensure(say=said.append)
     assert restarted.pid != running.pid
@@ -195,7 +195,7 @@ def test_a_server_that_is_gone_or_hangs_is_replaced(
     os.kill(running.pid, signal.SIGKILL if fate == "killed" else signal.SIGSTOP)
     replaced = server.ensure()
     assert replaced.pid != running.pid
-    assert probe.pack_present(replaced.url)
+    assert probe.pack_present(replaced.endpoint)
     assert server.status() is not None
     assert wait_until(lambda: not alive(running.pid), 10)
 
@@ -239,11 +239,11 @@ def test_two_at_once_share_one_and_it_ends_when_idle_but_not_at_work(home: Path)
     assert sum("waiting for it" in text for text in said) == 1
     pid = pids.pop()
 
-    url = server.ensure().url
+    running = server.ensure()
     for seed in range(4):
-        submit(url, slow_job(seed))
+        submit(running, slow_job(seed))
     worked = time.monotonic()
-    while requests.get(f"{url}/prompt", timeout=60).json()["exec_info"]["queue_remaining"]:
+    while probe.get(running.endpoint, "/prompt", 60).json()["exec_info"]["queue_remaining"]:
         time.sleep(0.2)
     assert time.monotonic() - worked > 4, "the jobs were too short to tell"
     assert alive(pid)
@@ -270,7 +270,7 @@ def test_a_driver_that_is_killed_in_the_middle_of_the_start_leaves_no_second_ser
     first.kill()
     first.wait()
     running = server.ensure()
-    assert probe.pack_present(running.url)
+    assert probe.pack_present(running.endpoint)
     assert wait_until(lambda: [p.pid for p in processes(home)] == [running.pid], 30)
 
 
@@ -395,7 +395,7 @@ def test_a_comfyui_of_the_users_own_is_run_in_place(home: Path, tmp_path: Path, 
     (own / "custom_nodes" / "other.py").write_text("raise RuntimeError('this one was not asked for')\n")
     running = server.ensure(comfyui=own.parent)
     assert (running.base, running.output) == (own, own / "output")
-    assert probe.pack_present(running.url)
+    assert probe.pack_present(running.endpoint)
     assert "not asked for" not in server.logs(server.own_instance(own), 1000)
     assert server.ensure(comfyui=own).pid == running.pid
     assert command("stop", "--comfyui", str(own)) == 0

@@ -80,7 +80,7 @@ class TlsHost:
         """The policy under which every name leads here."""
         return FetchPolicy(
             resolve=lambda host: [self._address] if addresses is None else addresses,
-            permitted=lambda address: address == self._address, port=self._listener.getsockname()[1],
+            permitted=lambda address: address in (self._address, *(addresses or ())), port=self._listener.getsockname()[1],
             context=self._trust, deadline=deadline,
         )  # fmt: skip
 

@@ -82,7 +82,9 @@ def canonical_args(arguments: Sequence[str]) -> list[str]:
     """Return the arguments in the form that argparse knows: plain dashes, canonical names, values joined by ``=``."""
     result: list[str] = []
     open_parameter = False
-    for argument in arguments:
+    for index, argument in enumerate(arguments):
+        if argument == "--" and not open_parameter:
+            return [*result, *arguments[index:]]  # names of files from here on
         match = _OPTION.match(argument)
         if match:
             parameter = BY_NAME.get(match[1].lower().replace("-", "_"))

@@ -12,10 +12,11 @@ from rich.table import Table
 from ...nodes.errors import DistilleryError
 from ...nodes.generation import Generation, to_dict
 from ..sources import label
+from .given import expand_sources
 from .options import SOURCE, add_source_options
 from .report import generation_table, report_error
 from .streams import print_json
-from .terminal import DONE, combine_exit_codes, exit_code, expand_patterns, printable
+from .terminal import DONE, combine_exit_codes, exit_code, printable
 
 _JSON_KEYS = """--json prints one object for each image, in a line of its own:
   source        as it was given, without the query of a URL
@@ -53,7 +54,7 @@ def run_checkmetadata(options: argparse.Namespace) -> int:
     from ..sources.load import load
 
     screen = Console(stderr=True, soft_wrap=True)
-    sources = expand_patterns(options.sources)
+    sources = expand_sources(options.sources)
     codes = []
     for source in sources:
         try:

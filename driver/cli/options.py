@@ -13,6 +13,7 @@ from rich.console import Console
 
 from ...nodes.command import parse_value
 from ...nodes.parameters import PARAMETERS
+from .given import referenced
 from .terminal import MISSING
 from .terminal_image import Protocol, protocol
 
@@ -23,7 +24,7 @@ JOB_OPTIONS = (
     "out", "json", "allow-host", "server", "comfyui", "verbose", "help", "continue-on-error", "skip-existing", "manifest", "log",
     "preview", "compare", "header", "ca",
 )  # fmt: skip
-SOURCE = "image file, - for the standard input, or URL of a Discord attachment"
+SOURCE = "image file, - for the standard input, or URL of a Discord attachment; @FILE: a list of them, one a line, @- on the standard input"
 
 
 def add_source_options(parser: argparse.ArgumentParser) -> None:
@@ -43,7 +44,7 @@ def add_parameters(group: Any, more: dict[str, str], **defaults: str) -> None:
         group.add_argument(
             f"--{parameter.name}", dest=f"parameter_{parameter.name}", action="append", nargs="?", const=MISSING,
             metavar="X" if parameter.kind == "float" else "N" if parameter.kind == "int" else parameter.name.upper(),
-            help=f"{parameter.meaning}; {parameter.accepts}{more.get(parameter.name, '')}; "
+            help=f"{parameter.meaning}; {parameter.accepts}{', or @FILE (@- on the standard input)' if parameter.kind == 'text' else ''}{more.get(parameter.name, '')}; "
             f"default {defaults.get(parameter.name, parameter.default)}".replace("%", "%%"),
         )  # fmt: skip
 
@@ -94,8 +95,11 @@ def make_upscaler(options: argparse.Namespace) -> Upscaler:
 
 
 def typed_parameters(options: argparse.Namespace) -> dict[str, list[str] | None]:
-    """Return the parameters as typed. Raises CommandError if a value is missing."""
+    """Return the parameters as typed, or as read where ``@`` says so. Raises CommandError if a value is missing, SourceError."""
     given = {p.name: getattr(options, f"parameter_{p.name}") for p in PARAMETERS}
+    for parameter in PARAMETERS:
+        if parameter.kind == "text" and given[parameter.name]:
+            given[parameter.name] = [referenced(text, f"--{parameter.name}") for text in given[parameter.name]]
     for parameter in PARAMETERS:
         if MISSING in (given[parameter.name] or ()):
             parse_value(parameter, "")  # raises, with what is accepted

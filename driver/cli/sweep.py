@@ -13,7 +13,9 @@ from rich.console import Console
 from ...nodes.command import CommandError, format_command, parse_command, parse_value
 from ...nodes.errors import DistilleryError
 from ...nodes.parameters import BY_NAME
+from ..errors import SourceError
 from ..sources import label
+from .given import expand_sources
 from .options import (
     SOURCE,
     add_manifest,
@@ -77,6 +79,10 @@ def run_sweep(options: argparse.Namespace) -> int:
     parse_command(command)
     screen = Console(stderr=True, soft_wrap=True)
     previews = preview_protocol(options, screen)
+    sources = expand_sources([options.source])
+    if len(sources) > 1:
+        raise SourceError(f"{options.source} names {len(sources)} pictures; a sweep is of one.")
+    options.source = sources[0]
     shortened = label(options.source)
     name = printable(Path(shortened).name)
     manifest = Manifest(Path(options.manifest)) if options.manifest else None

@@ -12,6 +12,7 @@ from rich.console import Console
 from ...nodes.command import format_command, parse_command
 from ...nodes.errors import DistilleryError
 from ..sources import label
+from .given import expand_sources
 from .options import (
     SOURCE,
     add_manifest,
@@ -26,7 +27,7 @@ from .options import (
 )
 from .report import add_to_manifest, report_error, report_result
 from .signals import interrupted
-from .terminal import DONE, combine_exit_codes, exit_code, expand_patterns, printable
+from .terminal import DONE, combine_exit_codes, exit_code, printable
 
 if TYPE_CHECKING:
     from ..jobs.job import Item
@@ -71,7 +72,7 @@ def run_upscale(options: argparse.Namespace) -> int:
         given["power"] = None
     command = format_command(given)
     parse_command(command)
-    options.sources = expand_patterns(options.sources)
+    options.sources = expand_sources(options.sources)
     with logged_to(options.log):
         manifest = Manifest(Path(options.manifest)) if options.manifest else None
         with make_upscaler(options) as upscaler:

@@ -13,7 +13,7 @@ from ..cancel import CancelToken
 from ..errors import JobCancelled, NotStarted, ServerError
 from ..events import Message, Progress
 from ..sources import label
-from ..sources.load import STANDARD_INPUT
+from ..sources.load import STANDARD_INPUT, user_path
 from .backend import Backend
 from .job import Item, Result
 from .ordered_map import ordered
@@ -144,6 +144,6 @@ def _may_exist(source: str | Path) -> bool:
     if isinstance(source, str) and (source.strip() == STANDARD_INPUT or "://" in source):
         return True
     try:
-        return Path(source).expanduser().is_file()
-    except (OSError, ValueError, RuntimeError):  # a NUL in the name; ~nobody
+        return user_path(source).is_file()
+    except (OSError, ValueError):  # a NUL in the name
         return False

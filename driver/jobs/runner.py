@@ -111,7 +111,7 @@ class _JobRun:
                 with self.pool.slot(self.task.ticket, self.task.job.checkpoint, self.cancel) as pooled:
                     self.on_begin()
                     self.cancel.check()
-                    client = pooled.server.connect(self.say)
+                    client = pooled.server.connect(self.say, self.cancel)
                     graph, outcome = self._queue_and_wait(pooled, client)
                 self.pool.mark_healthy(pooled)
                 return self._finish(pooled.server, client, graph, outcome)

@@ -78,12 +78,14 @@ def ensure(
     comfyui: Path | None = None,
     idle_timeout: float = IDLE_TIMEOUT,
     say: Say = _silent,
+    check: Callable[[], None] = lambda: None,
 ) -> RunningServer:
     """Return the managed server of that name, started if it is not running.
 
     comfyui: a ComfyUI of the user's own to start instead, with its models and settings; this pack must be
     in its ``custom_nodes``. A server that runs an older version of this pack's code is restarted. Two
-    processes that ask at once get the same server. Raises ServerError.
+    processes that ask at once get the same server. check: called again and again during a start; what it raises ends the start.
+    Raises ServerError.
     """
     if comfyui is not None:
         comfyui = own_comfyui(comfyui)
@@ -91,7 +93,7 @@ def ensure(
     folder = _folder(instance)
     try:
         private_folder(folder)
-        with _lock(instance, say):
+        with _lock(instance, say, check):
             state = read_state(folder)
             if state is not None and answers_in_time(state):
                 running = _running(folder, state)
@@ -103,7 +105,7 @@ def ensure(
                     return running
                 say("The pack's code has changed: restarting ComfyUI.")
             end(folder, state)
-            return _start(folder, comfyui, idle_timeout, say)
+            return _start(folder, comfyui, idle_timeout, say, check)
     except OSError as error:
         raise ServerError(
             f"The managed server cannot be started in {folder}: {error}. Check the folder's permissions and the free "
@@ -186,14 +188,17 @@ def _folder(instance: str) -> Path:
 
 
 @contextlib.contextmanager
-def _lock(instance: str, say: Say = _silent) -> Iterator[None]:
+def _lock(instance: str, say: Say = _silent, check: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Hold the lock on starting and stopping this server; it ends with its process."""
     lock = filelock.FileLock(paths.servers_dir() / f"{instance}.lock")
     try:
         lock.acquire(timeout=0.5)
     except filelock.Timeout:
         say("Another process is starting or stopping ComfyUI; waiting for it.")
-        lock.acquire()
+        while not lock.is_locked:
+            check()
+            with contextlib.suppress(filelock.Timeout):
+                lock.acquire(timeout=0.5)
     try:
         yield
     finally:
@@ -212,7 +217,9 @@ def _pack_hash() -> str:
     return digest.hexdigest()[:16]
 
 
-def _start(folder: Path, comfyui: Path | None, idle_timeout: float, say: Say) -> RunningServer:
+def _start(
+    folder: Path, comfyui: Path | None, idle_timeout: float, say: Say, check: Callable[[], None]
+) -> RunningServer:
     own = comfyui is not None
     source = comfyui or ensure_comfyui(say)
     base = source if own else folder
@@ -226,7 +233,7 @@ def _start(folder: Path, comfyui: Path | None, idle_timeout: float, say: Say) ->
         )
         try:
             # The process is asked after: on a port that was taken it is another server that answers.
-            if wait_until_it_answers(state) and find_process(state) is not None:
+            if wait_until_it_answers(state, check) and find_process(state) is not None:
                 if not probe.pack_present(state.endpoint):
                     raise ServerError(why_without_pack(folder))
                 running = _running(folder, state)

@@ -10,6 +10,7 @@ import shutil
 import socket
 import subprocess
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from urllib.parse import urlencode
@@ -182,10 +183,11 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_until_it_answers(state: ServerState) -> bool:
-    """False where the process ended before it answered."""
+def wait_until_it_answers(state: ServerState, check: Callable[[], None]) -> bool:
+    """Return False where the process ended before it answered. check: called meanwhile; what it raises is raised."""
     deadline = time.monotonic() + START_TIMEOUT
     while time.monotonic() < deadline:
+        check()
         if probe.answers(state.endpoint):
             return True
         if find_process(state) is None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
+from ..cancel import CancelToken
 from ..errors import ServerError
 from ..setup.models import prepare_models
 from . import managed, probe
@@ -33,8 +34,11 @@ class Server(Protocol):
     def start(self, say: Say) -> None:
         """Start it where that is this driver's to do. Raises ServerError."""
 
-    def connect(self, say: Say) -> ComfyClient:
-        """Return a client of the server, which is known to have this pack, starting it if need be. Raises ServerError."""
+    def connect(self, say: Say, cancel: CancelToken | None = None) -> ComfyClient:
+        """Return a client of the server, which is known to have this pack, starting it if need be.
+
+        cancel: ends the wait for its start. Raises ServerError, JobCancelled.
+        """
 
     def keep_alive(self) -> None:
         """Tell it that it is in use."""
@@ -73,7 +77,7 @@ class GivenServer:
     def start(self, say: Say) -> None:
         """Do nothing: it runs, or the first job tells."""
 
-    def connect(self, say: Say) -> ComfyClient:
+    def connect(self, say: Say, cancel: CancelToken | None = None) -> ComfyClient:
         """Return a client of the server, which is known to have this pack. Raises ServerError."""
         with self._lock:
             if self._client is None:
@@ -135,18 +139,23 @@ class ManagedServer:
         """Start it where it is not running. Raises ServerError."""
         self.connect(say)
 
-    def connect(self, say: Say) -> ComfyClient:
-        """Return a client of the server, started if need be. Raises ServerError."""
-        with self._lock:
+    def connect(self, say: Say, cancel: CancelToken | None = None) -> ComfyClient:
+        """Return a client of the server, started if need be. Raises ServerError, JobCancelled."""
+        cancel = cancel or CancelToken()
+        while not self._lock.acquire(timeout=0.2):  # another job is starting it
+            cancel.check()
+        try:
             if self._comfyui is None:
                 prepare_models(say)
             # Asked each time: the server may have ended, being idle, since the last job.
-            self._running = managed.ensure(self._instance, self._comfyui, say=say)
+            self._running = managed.ensure(self._instance, self._comfyui, say=say, check=cancel.check)
             if self._client is None or self._client.url != self._running.url:
                 if self._client is not None:
                     self._client.close()
                 self._client = ComfyClient(self._running.endpoint, self._running.is_alive)
             return self._client
+        finally:
+            self._lock.release()
 
     def keep_alive(self) -> None:
         """Tell it that it is in use."""

@@ -80,10 +80,18 @@ def _not_fetched(parts: SplitResult, allowed: set[str]) -> str:
     )
 
 
+def user_path(text: str | Path) -> Path:
+    """Return a path as a user types it: ``~`` and ``~user`` are home folders, ``~name.png`` is a file of that name."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:  # no such user, or one without a home
+        return Path(text)
+
+
 def _load_file(source: str | Path) -> SourceImage:
     brief = str(source)[:300]
     try:
-        path = Path(source).expanduser()
+        path = user_path(source)
         if path.is_dir():
             raise SourceError(f"{brief} is a folder; give image files.")
         with path.open("rb") as file:

@@ -13,19 +13,22 @@ import sys
 import tarfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
 import pytest
 
 from distillery.driver import paths
+from distillery.driver.cancel import CancelToken
 from distillery.driver.cli import server as server_cli
-from distillery.driver.errors import ServerError
+from distillery.driver.errors import JobCancelled, ServerError
 from distillery.driver.server import entrypoint as comfyui_main
 from distillery.driver.server import managed as server
 from distillery.driver.server import own as own_module
 from distillery.driver.server import probe
 from distillery.driver.server import process as process_module
+from distillery.driver.server.servers import ManagedServer
 from distillery.driver.setup import comfyui as comfyui_source
 
 posix = pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
@@ -582,3 +585,22 @@ def test_what_a_killed_process_left_is_cleared(index: Path) -> None:
     with pytest.raises(ServerError):
         comfyui_source.ensure_comfyui()
     assert not left.exists()
+
+
+@pytest.mark.server
+@pytest.mark.slow
+def test_a_cancelled_job_does_not_wait_for_the_start(home: Path) -> None:
+    cancel, lagging = CancelToken(), CancelToken()
+    managed_server = ManagedServer()
+    with ThreadPoolExecutor(2) as pool:
+        starting = pool.submit(managed_server.connect, print, cancel)
+        time.sleep(0.5)
+        waiting = pool.submit(managed_server.connect, print, lagging)
+        time.sleep(0.5)
+        for token, future in ((lagging, waiting), (cancel, starting)):
+            begun = time.monotonic()
+            token.cancel()
+            with pytest.raises(JobCancelled):
+                future.result(60)
+            assert time.monotonic() - begun < 25  # the process gets that long to end
+    assert server.status() is None

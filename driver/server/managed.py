@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import re
 import shutil
 import sys
@@ -23,6 +24,7 @@ from . import probe
 from .access import private_folder
 from .endpoint import Endpoint
 from .entrypoint import LAST_USED, START_TIMEOUT
+from .environment import server_identity
 from .own import PACK_NAME, link_pack, own_arguments, own_comfyui, own_instance, own_interpreter
 from .process import (
     PORT_TAKEN,
@@ -90,11 +92,10 @@ def ensure(
     if comfyui is not None:
         comfyui = own_comfyui(comfyui)
         instance = own_instance(comfyui)
-    folder = _folder(instance)
     try:
-        private_folder(folder)
+        private_folder(_folder(instance))
         with _lock(instance, say, check):
-            state = read_state(folder)
+            folder, state = _choose(instance)
             if state is not None and answers_in_time(state):
                 running = _running(folder, state)
                 keep_alive(running)  # so that it does not end between here and the job
@@ -108,9 +109,34 @@ def ensure(
             return _start(folder, comfyui, idle_timeout, say, check)
     except OSError as error:
         raise ServerError(
-            f"The managed server cannot be started in {folder}: {error}. Check the folder's permissions and the free "
+            f"The managed server cannot be started in {_folder(instance)}: {error}. Check the folder's permissions and the free "
             "space; DISTILLERY_HOME names another folder."
         ) from error
+
+
+def _choose(instance: str) -> tuple[Path, ServerState | None]:
+    """Return the folder of the server that serves this checkout and environment, and its state where it was started.
+
+    The plain name belongs to whoever takes it first, and is free once that server has ended; who needs another one beside it
+    has the name with a hash behind. Otherwise two checkouts, or two terminals with different devices, would restart each
+    other's server with each job.
+    """
+    identity = server_identity(paths.checkout(), os.environ)
+    for name in (instance, f"{instance}-{identity}"):
+        state = read_state(_folder(name))
+        if state is not None and state.identity == identity and find_process(state) is not None:
+            return _folder(name), state
+    state = read_state(_folder(instance))
+    if state is None or find_process(state) is None:
+        return _folder(instance), state
+    other = _folder(f"{instance}-{identity}")
+    private_folder(other)
+    return other, read_state(other)
+
+
+def variants(instance: str) -> list[str]:
+    """Return the names of the servers that were started under a name: for other environments they have a hash behind it."""
+    return [name for name in instances() if re.fullmatch(rf"{re.escape(instance)}({_HASH.pattern[:-1]})?", name)]
 
 
 def keep_alive(server: RunningServer) -> None:
@@ -120,15 +146,24 @@ def keep_alive(server: RunningServer) -> None:
 
 
 def stop(instance: str = DEFAULT) -> bool:
-    """Stop a managed server, its running job included. False where none was running."""
-    folder = _folder(instance)
-    if not folder.is_dir():
-        return False
-    with _lock(instance):
-        state = read_state(folder)
-        was_running = state is not None and find_process(state) is not None
-        end(folder, state)
+    """Stop the managed servers of a name, their running jobs included. False where none was running."""
+    was_running = False
+    for name in variants(instance):
+        folder = _folder(name)
+        with _lock(instance):
+            state = read_state(folder)
+            was_running |= state is not None and find_process(state) is not None
+            end(folder, state)
     return was_running
+
+
+def end_server(server: RunningServer) -> None:
+    """Stop this one server, its running job included."""
+    folder = server.log.parent
+    with _lock(_HASH.sub("", folder.name)):
+        state = read_state(folder)
+        if state is not None and state.pid == server.pid:
+            end(folder, state)
 
 
 def instances() -> Iterator[str]:
@@ -175,6 +210,7 @@ def logs(instance: str = DEFAULT, lines: int = 50) -> str:
 # --- a server's folder -------------------------------------------------------------------------------------------
 
 
+_HASH = re.compile(r"-[0-9a-f]{8}$")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 

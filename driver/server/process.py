@@ -17,11 +17,12 @@ from urllib.parse import urlencode
 
 import psutil
 
+from .. import paths
 from . import probe
 from .access import private_folder, server_token, write_private
 from .endpoint import Endpoint
 from .entrypoint import START_TIMEOUT, STATE, TOKEN
-from .environment import server_environment
+from .environment import server_environment, server_identity
 from .guard import TOKEN_PARAMETER
 
 STOP_TIMEOUT = 20.0
@@ -77,6 +78,8 @@ class ServerState:
     """Hash of the pack's code at the start."""
     token: str = field(default="", repr=False)
     """What it asks of whoever wants in."""
+    identity: str = ""
+    """Whom it serves: see :func:`.environment.server_identity`."""
 
     @property
     def endpoint(self) -> Endpoint:
@@ -171,7 +174,13 @@ def launch(
             env=server_environment(os.environ), **detached,  # type: ignore[call-overload]
         )  # fmt: skip
     state = ServerState(
-        process.pid, psutil.Process(process.pid).create_time(), f"http://127.0.0.1:{port}", str(base), pack, token
+        process.pid,
+        psutil.Process(process.pid).create_time(),
+        f"http://127.0.0.1:{port}",
+        str(base),
+        pack,
+        token,
+        server_identity(paths.checkout(), os.environ),
     )
     write_state(folder, state)
     return state

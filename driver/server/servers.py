@@ -14,7 +14,7 @@ from ..setup.models import prepare_models
 from . import managed, probe
 from .client import ComfyClient
 from .endpoint import Endpoint
-from .own import install_hint, own_comfyui, own_instance
+from .own import install_hint
 from .process import RunningServer
 
 Say = Callable[[str], None]
@@ -169,7 +169,7 @@ class ManagedServer:
                 return False
             if client.url == self._running.url:  # else another job has had it restarted already
                 say(f"ComfyUI {why} and is restarted.")
-                managed.stop(self._managed_name())
+                managed.end_server(self._running)
             return True
 
     def result_file(self, client: ComfyClient, saved: Mapping[str, str]) -> bytes | None:
@@ -202,7 +202,4 @@ class ManagedServer:
         if client is not None:
             client.close()
         if running is not None and not self._keep_warm:
-            managed.stop(self._managed_name())
-
-    def _managed_name(self) -> str:
-        return self._instance if self._comfyui is None else own_instance(own_comfyui(self._comfyui))
+            managed.end_server(running)

@@ -604,3 +604,18 @@ def test_a_cancelled_job_does_not_wait_for_the_start(home: Path) -> None:
                 future.result(60)
             assert time.monotonic() - begun < 25  # the process gets that long to end
     assert server.status() is None
+
+
+@pytest.mark.server
+@pytest.mark.slow
+def test_other_models_are_served_by_another_server(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = server.ensure()
+    assert server.ensure() == first
+    monkeypatch.setenv("DISTILLERY_MODELS", str(home / "others"))
+    second = server.ensure()
+    assert second.pid != first.pid and second.url != first.url and first.is_alive()
+    assert server.ensure() == second
+    monkeypatch.delenv("DISTILLERY_MODELS")
+    assert server.ensure() == first  # neither ends the other
+    assert len(server.variants(server.DEFAULT)) == 2
+    assert server.stop() and not first.is_alive() and not second.is_alive()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import os
+import tempfile
 from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +14,13 @@ from ..nodes.errors import DistilleryError
 from ..nodes.generation import Generation
 from ..nodes.recall import recall
 from .cancel import CancelToken
-from .errors import ServerError
+from .errors import ServerError, SourceError
 from .events import Progress
 from .jobs import auto_power
 from .jobs.backend import Backend
 from .jobs.batch import Batch
 from .jobs.job import AUTO, Item, OnProgress, Options, Result
+from .jobs.output import Output, output_for
 from .jobs.prepare import command_text, prepare
 from .jobs.runner import LocalBackend
 from .jobs.sweep import Sweep, Variant, count, first_command, sweep
@@ -25,7 +28,8 @@ from .log import job_log
 from .server import managed
 from .server.endpoint import endpoint
 from .server.servers import GivenServer, ManagedServer, Server
-from .sources.load import load
+from .sources import label
+from .sources.load import Source, load
 
 
 class Upscaler:
@@ -61,7 +65,7 @@ class Upscaler:
         servers: list[Server] = [GivenServer(endpoint(url, headers, ca)) for url in urls]
         self.backend: Backend = LocalBackend(servers or [ManagedServer(instance, own, keep_warm)])
         """Runs the jobs."""
-        self._out = Path(out)
+        self._out = out
         self._tickets = itertools.count()
         self._pid = os.getpid()
         self.allow_hosts = tuple(allow_hosts)
@@ -78,7 +82,7 @@ class Upscaler:
         if self._pid == os.getpid():  # a forked child would cut the sockets of its parent
             self.backend.close()
 
-    def recall(self, source: str | Path) -> Generation:
+    def recall(self, source: Source) -> Generation:
         """Recall how an image was made. Needs no server."""
         return recall(load(source, self.allow_hosts).data)
 
@@ -89,7 +93,7 @@ class Upscaler:
 
     def upscale(
         self,
-        source: str | Path,
+        source: Source,
         command: str = "",
         on_progress: OnProgress | None = None,
         out: str | Path | None = None,
@@ -98,14 +102,17 @@ class Upscaler:
         preview: bool = False,
         compare: bool = False,
         skip_existing: bool = False,
+        format: str | None = None,
+        quality: int | None = None,
         **parameters: Any,
     ) -> Result:
         """Upscale one image.
 
-        source: a file, ``-`` for the standard input, or the URL of a Discord attachment. command: such as
+        source: a file, ``-`` for the standard input, the URL of a Discord attachment, bytes, a binary file or a Pillow image. command: such as
         ``--power 0.2 --neg night``, see :mod:`distillery.nodes.command`; parameters: the same by name, ``power=0.2, neg="night"``. ``power="auto"``
         tries several and keeps the best, see :mod:`driver.jobs.drift`. on_progress: called with :mod:`.events`, in this thread.
-        out: folder of the result. cancel: cancels the job from another thread. preview: have the events tell how the
+        out: folder of the result, or the very file, which is replaced. format: ``png`` (default), ``webp``, ``jpeg`` or ``avif``;
+        quality: 1 to 100, of WebP 100 is lossless; each keeps the record. cancel: cancels the job from another thread. preview: have the events tell how the
         picture looks so far. compare: also write a picture of before and after. skip_existing: where ``out`` already
         has a result of this very picture with this very command, return that.
 
@@ -115,11 +122,39 @@ class Upscaler:
         self._refuse_after_fork()
         report = on_progress if on_progress is not None else lambda progress: None
         options = Options(preview, compare, skip_existing, ticket=next(self._tickets))
-        return self._upscale(source, command, parameters, out, report, options, cancel or CancelToken())
+        output = self._output(out, format, quality)
+        return self._upscale(source, command, parameters, output, report, options, cancel or CancelToken())
+
+    def upscale_bytes(
+        self,
+        source: Source,
+        command: str = "",
+        on_progress: OnProgress | None = None,
+        *,
+        cancel: CancelToken | None = None,
+        preview: bool = False,
+        format: str = "png",
+        quality: int | None = None,
+        **parameters: Any,
+    ) -> tuple[bytes, Result]:
+        """Upscale one image and return the bytes of the result's file; its ``path`` is a name and no file. See :meth:`upscale`."""
+        with tempfile.TemporaryDirectory(prefix="distillery-") as folder:
+            result = self.upscale(
+                source,
+                command,
+                on_progress,
+                folder,
+                cancel=cancel,
+                preview=preview,
+                format=format,
+                quality=quality,
+                **parameters,
+            )
+            return result.path.read_bytes(), replace(result, path=Path(result.path.name))
 
     def upscale_many(
         self,
-        sources: Iterable[str | Path],
+        sources: Iterable[Source],
         command: str = "",
         on_progress: Callable[[int, Progress], None] | None = None,
         out: str | Path | None = None,
@@ -129,6 +164,8 @@ class Upscaler:
         preview: bool = False,
         compare: bool = False,
         skip_existing: bool = False,
+        format: str | None = None,
+        quality: int | None = None,
         on_done: Callable[[Item], None] | None = None,
         **parameters: Any,
     ) -> Generator[Item, None, None]:
@@ -142,17 +179,20 @@ class Upscaler:
         """
         self._refuse_after_fork()
         given = list(sources)
+        output = self._output(out, format, quality)
+        if output.file is not None and len(given) > 1:
+            raise SourceError(f"{output.file.name} is one file, and there are {len(given)} images: give a folder.")
         options = Options(preview, compare, skip_existing)
 
         def run_one(
-            source: str | Path,
+            source: Source,
             ticket: int,
             token: CancelToken,
             report: OnProgress,
             on_begin: Callable[[], None],
         ) -> Result:
             own = Options(options.preview, options.compare, options.skip_existing, ticket=ticket)
-            return self._upscale(source, command, parameters, out, report, own, token, on_begin)
+            return self._upscale(source, command, parameters, output, report, own, token, on_begin)
 
         batch = Batch(
             self.backend,
@@ -168,7 +208,7 @@ class Upscaler:
 
     def sweep(
         self,
-        source: str | Path,
+        source: Source,
         rows: Sequence[Sequence[Variant]],
         command: str = "",
         on_progress: Callable[[str, Progress], None] | None = None,
@@ -186,8 +226,10 @@ class Upscaler:
         """
         self._refuse_after_fork()
         report = on_progress if on_progress is not None else lambda variant, event: None
-        folder = Path(out) if out is not None else self._out
-        task = prepare(source, first_command(command, rows), folder, self.allow_hosts, Options(preview))
+        output = self._output(out, None, None)
+        if output.file is not None:
+            raise SourceError(f"{output.file.name} is one file, and a sweep makes several: give a folder.")
+        task = prepare(source, first_command(command, rows), output, self.allow_hosts, Options(preview))
         tickets = self._take_tickets(count(rows))
         return sweep(self.backend, task, tickets, rows, command, report, cancel or CancelToken(), on_done)
 
@@ -199,16 +241,20 @@ class Upscaler:
                 'each process, or start processes with multiprocessing\'s method "spawn".'
             )
 
+    def _output(self, out: str | Path | None, format: str | None, quality: int | None) -> Output:
+        """Return the output that a call asks for. Raises SourceError, FormatError."""
+        return output_for(out if out is not None else self._out, format, quality)
+
     def _take_tickets(self, number: int) -> list[int]:
         """Tickets for so many jobs: they get servers in that order, behind all jobs before them."""
         return [next(self._tickets) for _ in range(number)]
 
     def _upscale(
         self,
-        source: str | Path,
+        source: Source,
         command: str,
         parameters: Mapping[str, Any],
-        out: str | Path | None,
+        output: Output,
         report: OnProgress,
         options: Options,
         cancel: CancelToken,
@@ -219,10 +265,9 @@ class Upscaler:
         if automatic:
             del parameters["power"]
         text = command_text(command, parameters)
-        folder = Path(out) if out is not None else self._out
-        with job_log(str(source), options.job_id):
+        with job_log(label(source), options.job_id):
             first = auto_power.first_command(text) if automatic else text
-            task = prepare(source, first, folder, self.allow_hosts, options)
+            task = prepare(source, first, output, self.allow_hosts, options)
             if automatic:
                 return auto_power.upscale_at_best_power(self.backend, task, text, report, cancel, on_begin)
             return self.backend.run(task, report, cancel, on_begin)

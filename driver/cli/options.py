@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 JOB_OPTIONS = (
     "out", "json", "allow-host", "server", "comfyui", "verbose", "help", "continue-on-error", "skip-existing", "manifest", "log",
-    "preview", "compare", "header", "ca",
+    "preview", "compare", "header", "ca", "format", "quality",
 )  # fmt: skip
 SOURCE = "image file, - for the standard input, or URL of a Discord attachment; @FILE: a list of them, one a line, @- on the standard input"
 
@@ -49,9 +49,9 @@ def add_parameters(group: Any, more: dict[str, str], **defaults: str) -> None:
         )  # fmt: skip
 
 
-def add_output(parser: argparse.ArgumentParser) -> None:
-    """Define the options for results, previews and the log."""
-    parser.add_argument("--out", metavar="DIR", default=".", help="folder of the results (default: this one)")
+def add_output(parser: argparse.ArgumentParser, out: str) -> None:
+    """Define the options for results, previews and the log. out: help text of ``--out``."""
+    parser.add_argument("--out", metavar="PATH", default=".", help=out)
     parser.add_argument(
         "--preview", action="store_true",
         help="show the picture while it is made, where the terminal can (iTerm2's and kitty's protocols)",

@@ -47,7 +47,7 @@ def add_sweep_parser(commands: Any, exits: str) -> None:
     group = sweep.add_argument_group("parameters (--power, --cfg and --seed take several values)")
     lists = dict.fromkeys(("power", "cfg", "seed"), "; several with commas")
     add_parameters(group, lists, power="0.1,0.2,0.3,0.4,0.5")
-    add_output(sweep)
+    add_output(sweep, "folder of the results (default: this one)")
     sweep.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
     add_manifest(sweep)
     add_server_options(sweep)

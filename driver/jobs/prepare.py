@@ -16,9 +16,9 @@ from ...nodes.settings import settings_for
 from ..errors import SourceError
 from ..sources import label
 from ..sources.clean_image import CleanImage, clean_image
-from ..sources.load import load
+from ..sources.load import Source, load
 from .job import Job, Options
-from .output import safe_name
+from .output import Output, safe_name
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class Task:
     job: Job
     image: CleanImage
     """The sanitized image to upload, and what the source says of how it was made."""
-    folder: Path
-    """Folder of the result."""
+    output: Output
+    """Where the result is written."""
     compare: bool = False
     """True to write a picture of before and after too."""
     skip_existing: bool = False
@@ -38,13 +38,18 @@ class Task:
     """The lowest one gets a server first."""
 
     @property
+    def folder(self) -> Path:
+        """Folder of the result."""
+        return self.output.folder
+
+    @property
     def upload(self) -> tuple[bytes, str]:
         """The image file that the server is given, and its extension."""
         return self.image.png, "png"
 
 
 def prepare(
-    source: str | Path, command: str, folder: Path, allow_hosts: Collection[str] = (), options: Options | None = None
+    source: Source, command: str, output: Output, allow_hosts: Collection[str] = (), options: Options | None = None
 ) -> Task:
     """Read or fetch the source, sanitize it, and check that it can be upscaled with that command.
 
@@ -69,7 +74,7 @@ def prepare(
         created=time.time(),
         preview=options.preview,
     )
-    return Task(job, clean, folder, options.compare, options.skip_existing, options.ticket)
+    return Task(job, clean, output, options.compare, options.skip_existing, options.ticket)
 
 
 def command_text(command: str, parameters: Mapping[str, Any]) -> str:

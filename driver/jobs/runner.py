@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ...nodes.generation import from_dict
-from ...nodes.image_formats import open_image
 from ...nodes.record import RECORD_KEY
 from ..cancel import CancelToken
 from ..errors import JobError, JobLost, JobOutOfMemory, JobRefused, JobStuck, ServerError
@@ -210,20 +209,21 @@ class _JobRun:
         """Download the result; nothing of this keeps the server from the next job."""
         task, job = self.task, self.task.job
         saved, record = _saved(outcome.outputs.get(workflow.node_id(graph, workflow.SAVE_NODE)))
-        path = save_download(server, client, saved, task.folder, job.stem)
+        made_file = save_download(server, client, saved, task.output, job.stem)
         server.forget(client, outcome.prompt_id)
-        with open_image(path) as result:
-            width, height = result.size
+        path = made_file.path
         executed = None
         if outcome.started is not None and outcome.ended is not None:
             executed = (outcome.started, outcome.ended)
         generation = from_dict(record.get("generation"))
+        for warning in made_file.warnings:
+            generation = generation.warn(warning)
         if self.tile is not None:
             generation = generation.warn(f"the server ran out of memory: made with tiles of {self.tile} pixels")
         made = Result(
             path=path,
-            width=width,
-            height=height,
+            width=made_file.width,
+            height=made_file.height,
             generation=generation,
             recalled=task.image.generation,
             seconds=self.tracker.seconds,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import sys
 from collections.abc import Collection
@@ -9,6 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 from urllib.parse import SplitResult
+
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from ..errors import SourceError
 from . import discord, label, web
@@ -36,13 +40,17 @@ class SourceImage:
     """The source as it was given, without the query of a URL."""
 
 
+Source = str | Path | bytes | bytearray | memoryview | BinaryIO | Image.Image
+"""What an image is given as: a file, ``-``, a link, the bytes of a file, a file opened in binary mode, or a Pillow image."""
+
+
 def load(
-    source: str | Path,
+    source: Source,
     allow_hosts: Collection[str] = (),
     policy: FetchPolicy | None = None,
     token: str | None = None,
 ) -> SourceImage:
-    """Read a file or standard input (``-``), or fetch a link.
+    """Read a file or standard input (``-``), or fetch a link; take bytes and images as they are.
 
     allow_hosts: exact names of hosts to fetch from, beside Discord's. token: of a bot, to renew expired links of
     Discord; None: the one from the environment. Raises SourceError with what to do.
@@ -53,7 +61,35 @@ def load(
         if _URL.match(source):
             data, name = fetch(source, allow_hosts, policy, token)
             return _check(data, name, PurePosixPath(name).stem, source)
-    return _load_file(source)
+    if isinstance(source, str | Path):
+        return _load_file(source)
+    name = label(source)
+    if isinstance(source, bytes | bytearray | memoryview):
+        return _check(_read(io.BytesIO(source), name), name, "image", source)
+    if isinstance(source, Image.Image):
+        return _check(_encode(source), name, Path(name).stem, source)
+    if callable(getattr(source, "read", None)):
+        data = _read(source, name)
+        if not isinstance(data, bytes):
+            raise SourceError(f'{name} is opened as text; open it in binary mode: open(…, "rb").')
+        return _check(data, name, Path(name).stem, source)
+    raise SourceError(
+        f"An image of the type {type(source).__name__} is not taken: give a path, a link, bytes, a binary file or a Pillow image."
+    )
+
+
+def _encode(image: Image.Image) -> bytes:
+    """Write a Pillow image as PNG, with the texts, the orientation and the profile that it was read with."""
+    info, out = PngInfo(), io.BytesIO()
+    for key, value in image.info.items():
+        if isinstance(key, str) and isinstance(value, str):
+            info.add_itxt(key, value)
+    try:
+        exif = image.getexif().tobytes()
+        image.save(out, "PNG", pnginfo=info, exif=exif, icc_profile=image.info.get("icc_profile"), compress_level=1)
+    except (OSError, ValueError, SyntaxError) as error:
+        raise SourceError(f"The Pillow image of mode {image.mode} cannot be written as PNG: {error}.") from error
+    return out.getvalue()
 
 
 def fetch(
@@ -123,6 +159,6 @@ def _read(stream: BinaryIO, name: str) -> bytes:
     return data
 
 
-def _check(data: bytes, name: str, stem: str, source: str | Path) -> SourceImage:
+def _check(data: bytes, name: str, stem: str, source: Source) -> SourceImage:
     _, width, height = check_header(data, name)
     return SourceImage(data, name, stem or "image", width, height, label(source))

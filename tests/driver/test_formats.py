@@ -94,7 +94,7 @@ def test_a_path_is_a_file_or_a_folder(tmp_path, out, format, file, kind):
 def test_paths_that_contradict_are_refused(tmp_path):
     with pytest.raises(SourceError, match="ends like"):
         output_for(tmp_path / "a.png", "webp")
-    with pytest.raises(SourceError, match="not written as .tiff"):
+    with pytest.raises(SourceError, match=r"not written as \.tiff"):
         output_for(tmp_path / "a.tiff")
 
 

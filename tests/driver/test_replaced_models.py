@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 import torch
 from job_images import opened, picture, plain_graph, write_image
+from made_models import changed_copy, upscale_graph, write_flat_esrgan
 from PIL import Image
-from safetensors import safe_open
 from safetensors.torch import save_file
-from upscale_models import upscale_graph, write_flat_esrgan
 
 from distillery.driver import Upscaler
 from distillery.driver.server.client import ComfyClient
@@ -37,16 +36,6 @@ def test_an_upscale_model_that_was_replaced_is_loaded_anew(server, models):
         client.close()
         file.unlink()
     assert levels == pytest.approx([0.2, 0.8], abs=0.01)
-
-
-def changed_copy(source: Path, target: Path, tensor: str) -> None:
-    """A copy of the same size whose one tensor has other values."""
-    with safe_open(source, "pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    tensors[tensor] = -tensors[tensor]
-    part = target.with_suffix(".part")
-    save_file(tensors, part)
-    part.replace(target)
 
 
 def lora(path: Path, scale: float) -> None:

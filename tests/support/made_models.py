@@ -1,10 +1,12 @@
-"""Upscale models of a few kilobytes whose result is known."""
+"""Model files that tests make: upscale models whose result is known, checkpoints that differ in a tensor."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 
@@ -50,3 +52,15 @@ def upscale_graph(model: str, side: int = 64) -> dict:
         },
         "4": {"class_type": "SaveImage", "inputs": {"images": ["3", 0], "filename_prefix": "upscaled"}},
     }
+
+
+def changed_copy(
+    source: Path, target: Path, tensor: str, change: Callable[[torch.Tensor], torch.Tensor] = torch.neg
+) -> None:
+    """A copy of a safetensors file, of the same size, whose one tensor has other values."""
+    with safe_open(source, "pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    tensors[tensor] = change(tensors[tensor])
+    part = target.with_suffix(".part")
+    save_file(tensors, part)
+    part.replace(target)

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 from urllib.parse import SplitResult
 
+from ...nodes.image_formats import MAX_PIXELS
 from ..errors import SourceError
 from . import discord, label, web
 from .clean_image import check_header
@@ -41,19 +42,21 @@ def load(
     allow_hosts: Collection[str] = (),
     policy: FetchPolicy | None = None,
     token: str | None = None,
+    max_pixels: int = MAX_PIXELS,
 ) -> SourceImage:
     """Read a file or standard input (``-``), or fetch a link.
 
     allow_hosts: exact names of hosts to fetch from, beside Discord's. token: of a bot, to renew expired links of
-    Discord; None: the one from the environment. Raises SourceError with what to do.
+    Discord; None: the one from the environment. max_pixels: width times height of a picture that is taken. Raises
+    SourceError with what to do.
     """
     if isinstance(source, str):
         if source.strip() == STANDARD_INPUT:
-            return _check(_read_standard_input(), "the standard input", "stdin", source)
+            return _check(_read_standard_input(), "the standard input", "stdin", source, max_pixels)
         if _URL.match(source):
             data, name = fetch(source, allow_hosts, policy, token)
-            return _check(data, name, PurePosixPath(name).stem, source)
-    return _load_file(source)
+            return _check(data, name, PurePosixPath(name).stem, source, max_pixels)
+    return _load_file(source, max_pixels)
 
 
 def fetch(
@@ -80,7 +83,7 @@ def _not_fetched(parts: SplitResult, allowed: set[str]) -> str:
     )
 
 
-def _load_file(source: str | Path) -> SourceImage:
+def _load_file(source: str | Path, max_pixels: int) -> SourceImage:
     brief = str(source)[:300]
     try:
         path = Path(source).expanduser()
@@ -94,7 +97,7 @@ def _load_file(source: str | Path) -> SourceImage:
         raise SourceError(f"There is no file {brief}.{hint}") from None
     except (OSError, ValueError, RuntimeError) as error:  # a NUL in the name; ~nobody
         raise SourceError(f"{brief} cannot be read: {getattr(error, 'strerror', None) or error}.") from error
-    return _check(data, path.name, path.stem, source)
+    return _check(data, path.name, path.stem, source, max_pixels)
 
 
 def _read_standard_input() -> bytes:
@@ -115,6 +118,6 @@ def _read(stream: BinaryIO, name: str) -> bytes:
     return data
 
 
-def _check(data: bytes, name: str, stem: str, source: str | Path) -> SourceImage:
-    _, width, height = check_header(data, name)
-    return SourceImage(data, name, stem or "image", width, height, label(source))
+def _check(data: bytes, name: str, stem: str, source: str | Path, max_pixels: int) -> SourceImage:
+    header = check_header(data, name, max_pixels)
+    return SourceImage(data, name, stem or "image", header.width, header.height, label(source))

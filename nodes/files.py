@@ -1,4 +1,4 @@
-"""Writing files whole or not at all."""
+"""Writing files whole or not at all, and telling whether one was replaced."""
 
 from __future__ import annotations
 
@@ -11,6 +11,18 @@ from typing import BinaryIO
 
 PART = ".part"
 """Ending of the file that is being written; before it, behind the final name, stand random digits."""
+
+Stamp = tuple[int, int]
+"""Size of a file, and time of its last change in nanoseconds: another file of the same name has another one."""
+
+
+def file_stamp(path: str | os.PathLike[str]) -> Stamp | None:
+    """Size and time of a file; None where there is none, or it cannot be asked."""
+    try:
+        stat = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return stat.st_size, stat.st_mtime_ns
 
 
 @contextmanager

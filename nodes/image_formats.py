@@ -15,6 +15,8 @@ FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "AVIF", "GIF", "BMP", "TIFF")
 """Pillow's names of the formats that are read."""
 ACCEPTED = "Give a PNG, JPEG, WebP, AVIF, GIF, BMP or TIFF file."
 """For error messages."""
+MAX_PIXELS = 64_000_000
+"""Width times height of a picture that is taken, unless another limit is given; the result has four times as many."""
 HEAD = 512
 """First bytes of a file that are enough here."""
 

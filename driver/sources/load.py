@@ -14,6 +14,7 @@ from urllib.parse import SplitResult
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from ...nodes.image_formats import MAX_PIXELS
 from ..errors import SourceError
 from . import discord, label, web
 from .clean_image import check_header
@@ -49,30 +50,32 @@ def load(
     allow_hosts: Collection[str] = (),
     policy: FetchPolicy | None = None,
     token: str | None = None,
+    max_pixels: int = MAX_PIXELS,
 ) -> SourceImage:
     """Read a file or standard input (``-``), or fetch a link; take bytes and images as they are.
 
     allow_hosts: exact names of hosts to fetch from, beside Discord's. token: of a bot, to renew expired links of
-    Discord; None: the one from the environment. Raises SourceError with what to do.
+    Discord; None: the one from the environment. max_pixels: width times height of a picture that is taken. Raises
+    SourceError with what to do.
     """
     if isinstance(source, str):
         if source.strip() == STANDARD_INPUT:
-            return _check(_read_standard_input(), "the standard input", "stdin", source)
+            return _check(_read_standard_input(), "the standard input", "stdin", source, max_pixels)
         if _URL.match(source):
             data, name = fetch(source, allow_hosts, policy, token)
-            return _check(data, name, PurePosixPath(name).stem, source)
+            return _check(data, name, PurePosixPath(name).stem, source, max_pixels)
     if isinstance(source, str | Path):
-        return _load_file(source)
+        return _load_file(source, max_pixels)
     name = label(source)
     if isinstance(source, bytes | bytearray | memoryview):
-        return _check(_read(io.BytesIO(source), name), name, "image", source)
+        return _check(_read(io.BytesIO(source), name), name, "image", source, max_pixels)
     if isinstance(source, Image.Image):
-        return _check(_encode(source), name, Path(name).stem, source)
+        return _check(_encode(source), name, Path(name).stem, source, max_pixels)
     if callable(getattr(source, "read", None)):
         data = _read(source, name)
         if not isinstance(data, bytes):
             raise SourceError(f'{name} is opened as text; open it in binary mode: open(…, "rb").')
-        return _check(data, name, Path(name).stem, source)
+        return _check(data, name, Path(name).stem, source, max_pixels)
     raise SourceError(
         f"An image of the type {type(source).__name__} is not taken: give a path, a link, bytes, a binary file or a Pillow image."
     )
@@ -124,7 +127,7 @@ def user_path(text: str | Path) -> Path:
         return Path(text)
 
 
-def _load_file(source: str | Path) -> SourceImage:
+def _load_file(source: str | Path, max_pixels: int) -> SourceImage:
     brief = str(source)[:300]
     try:
         path = user_path(source)
@@ -138,7 +141,7 @@ def _load_file(source: str | Path) -> SourceImage:
         raise SourceError(f"There is no file {brief}.{hint}") from None
     except (OSError, ValueError, RuntimeError) as error:  # a NUL in the name; ~nobody
         raise SourceError(f"{brief} cannot be read: {getattr(error, 'strerror', None) or error}.") from error
-    return _check(data, path.name, path.stem, source)
+    return _check(data, path.name, path.stem, source, max_pixels)
 
 
 def _read_standard_input() -> bytes:
@@ -159,6 +162,6 @@ def _read(stream: BinaryIO, name: str) -> bytes:
     return data
 
 
-def _check(data: bytes, name: str, stem: str, source: Source) -> SourceImage:
-    _, width, height = check_header(data, name)
-    return SourceImage(data, name, stem or "image", width, height, label(source))
+def _check(data: bytes, name: str, stem: str, source: Source, max_pixels: int) -> SourceImage:
+    header = check_header(data, name, max_pixels)
+    return SourceImage(data, name, stem or "image", header.width, header.height, label(source))

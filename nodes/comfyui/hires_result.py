@@ -9,12 +9,14 @@ import torch
 from comfy_api.latest import io
 
 from ..errors import DistilleryError
+from ..finite import NotFiniteError, is_finite
 from ..generation import Generation
 from ..imaging.colour import keep_colours
 from ..imaging.detail import keep_detail
 from ..keep import AUTO, keep_for
 from ..parameters import KEEP
 from ..settings import COMMAND, DEFAULT, Settings, warnings_without_power
+from ..tiling.vae import EITHER_NOT_FINITE
 from .types import CATEGORY, GenerationLink, SettingsLink
 
 NOT_CONNECTED: Any = object()
@@ -92,6 +94,8 @@ class HiResResult(io.ComfyNode):
             return io.NodeOutput(upscaled, settings.generation)
         height, width = upscaled.shape[1:3]
         image = regenerated[:, :height, :width, :3]
+        if not is_finite(image):  # of a VAE that did not come through HiRes Tiles, which can tell more
+            raise NotFiniteError(EITHER_NOT_FINITE)
         choice = _choice(settings, keep)
         kept = keep_for(choice, loaded.checkpoint)
         if kept.detail and copy is None and choice == AUTO:  # a workflow from before there was that input

@@ -8,7 +8,7 @@ from comfy_api.latest import io
 
 from ..parameters import HIRES_TILE, OVERLAP
 from ..tiling.model import auto_tile, tile_model
-from ..tiling.vae import TiledVAE
+from ..tiling.vae import UNTILED, TiledVAE
 from .types import CATEGORY
 
 AUTO, CUSTOM, OFF = "auto", "custom", "off"
@@ -51,7 +51,7 @@ class HiResTiles(io.ComfyNode):
     @classmethod
     def execute(cls, model: Any, vae: Any, tiling: str, tile_size: int, overlap: int) -> io.NodeOutput:
         if tiling == OFF:
-            return io.NodeOutput(model, vae)
+            return io.NodeOutput(model, TiledVAE(vae, whole=UNTILED))  # which looks for NaN
         if tiling == AUTO:
             tile_size, overlap = auto_tile(model), OVERLAP
         return io.NodeOutput(tile_model(model, tile_size, overlap), TiledVAE(vae))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +23,7 @@ from ..model_files.plan import BUILT_IN_FALLBACK, NO_FALLBACK, Files, Installed,
 from ..parameters import MINI_NAME
 from ..settings import Settings
 from ..summary import summarize_models
+from .model_paths import identities, model_path
 from .show import aliases_file, show
 from .types import CATEGORY, GenerationLink, SettingsLink
 
@@ -88,10 +88,11 @@ class LoadModels(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, **_: Any) -> Any:
-        # Models that were installed since the last run count, and so do changed aliases.
+        # Models that were installed or replaced since the last run count, and so do changed aliases. Which of the files
+        # are used is not known here: the settings are a link.
         kinds = ("checkpoints", "vae", "loras", "embeddings")
         aliases = [f"{alias.section} {alias.old} = {alias.new}" for alias in read_aliases(aliases_file()).entries]
-        return [sorted(folder_paths.get_filename_list(kind)) for kind in kinds], aliases
+        return [identities(kind) for kind in kinds], aliases
 
 
 _holders: weakref.WeakSet[LoadModels] = weakref.WeakSet()
@@ -110,7 +111,7 @@ def _installed() -> Installed:
     cache = HashCache(Path(folder_paths.get_system_user_directory("distillery")) / CACHE_NAME)
 
     def files(kind: str) -> Files:
-        index = HashIndex(cache, lambda name: _path(kind, name), progress, logging.info)
+        index = HashIndex(cache, lambda name: model_path(kind, name), progress, logging.info)
         return Files(folder_paths.get_filename_list(kind), index.find, index.known)
 
     return Installed(
@@ -125,20 +126,15 @@ def _installed() -> Installed:
     )
 
 
-def _path(kind: str, name: str) -> Path | None:
-    path = folder_paths.get_full_path(kind, name)
-    return None if path is None else Path(path)
-
-
 def _load(plan: ModelPlan) -> tuple[Any, Any, Any]:
     """MODEL, CLIP and VAE of a plan, each stage kept for the next image that is made with the same files."""
-    checkpoint = _file("checkpoints", plan.checkpoint)
+    checkpoint = identities("checkpoints", [plan.checkpoint])
     model, clip, vae = _kept(
         "checkpoint", checkpoint, lambda: stock.CheckpointLoaderSimple().load_checkpoint(plan.checkpoint)[:3]
     )
     if plan.vae is not None:
         name = plan.vae
-        vae = _kept("vae", _file("vae", name), lambda: stock.VAELoader().load_vae(name)[0])
+        vae = _kept("vae", identities("vae", [name]), lambda: stock.VAELoader().load_vae(name)[0])
 
     def patch() -> tuple[Any, Any]:
         patched = (model, clip)
@@ -149,15 +145,8 @@ def _load(plan: ModelPlan) -> tuple[Any, Any, Any]:
             patched = loader.load_lora(*patched, lora.name, lora.strength_model, lora.strength_clip)
         return patched
 
-    loras = [(_file("loras", lora.name), lora.strength_model, lora.strength_clip) for lora in plan.loras]
+    loras = [(identities("loras", [lora.name]), lora.strength_model, lora.strength_clip) for lora in plan.loras]
     return *_kept("patched", (checkpoint, plan.clip_skip, loras), patch), vae
-
-
-def _file(kind: str, name: str) -> tuple[str, int, int]:
-    """Identity of a file, which others of the same name do not share: path, size, time of its last change."""
-    path = folder_paths.get_full_path_or_raise(kind, name)
-    stat = os.stat(path)
-    return path, stat.st_size, stat.st_mtime_ns
 
 
 def _kept(stage: str, key: Any, load: Callable[[], Any]) -> Any:

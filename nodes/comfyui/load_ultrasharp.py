@@ -18,6 +18,7 @@ from ..model_files.names import match_name
 from ..model_files.ultrasharp import ensure_ultrasharp
 from ..model_files.upscalers import REALESRGAN, ULTRASHARP
 from ..record import UpscalerInfo
+from .model_paths import identities
 from .types import CATEGORY, UpscalerInfoLink
 
 STAND_IN = "RealESRGAN_x4plus"
@@ -77,8 +78,11 @@ class LoadUltraSharp(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, model_name: str, **_: Any) -> Any:
-        # A stand-in must not stay in the cache once the real model is there.
-        return match_name(model_name, folder_paths.get_filename_list("upscale_models"))
+        # A stand-in must not stay in the cache once the real model is there, nor a file that was replaced.
+        found = match_name(model_name, folder_paths.get_filename_list("upscale_models"))
+        if found is None and model_name == ULTRASHARP:
+            found = match_name(REALESRGAN, folder_paths.get_filename_list("upscale_models"))
+        return identities("upscale_models", [found] if found else [])
 
 
 def _folder() -> Path:

@@ -12,6 +12,7 @@ from comfy_api.latest import io
 from PIL.PngImagePlugin import PngInfo
 
 from ..files import atomic_file
+from ..finite import NotFiniteError, is_finite
 from ..generation import Generation, from_dict
 from ..imaging.pixels import tensors_to_image
 from ..record import RECORD_KEY, UpscalerInfo, record_for
@@ -59,6 +60,11 @@ class SaveImageRecord(io.ComfyNode):
         mask: torch.Tensor | None = None,
         upscaler_info: UpscalerInfo | None = None,
     ) -> io.NodeOutput:
+        if not is_finite(images):
+            raise NotFiniteError(
+                "The images hold values that are no numbers (NaN or infinity) and would be saved as black. A model of an "
+                "earlier node made them: try another one, or ComfyUI's options --fp32-vae and --force-fp32."
+            )
         record = record_for(generation, upscaler_info)
         used = from_dict(json.loads(record)["generation"])
         info = _png_info(cls.hidden.prompt, cls.hidden.extra_pnginfo, record)

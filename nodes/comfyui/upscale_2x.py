@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import comfy.model_management as mm
@@ -10,6 +11,7 @@ import comfy.utils
 import torch
 from comfy_api.latest import io
 
+from ..finite import NotFiniteError
 from ..imaging.esrgan import ROWS, half_esrgan, is_esrgan
 from ..imaging.precision import fast_dtype
 from ..imaging.upscale import MIN_TILE, network_memory, tiles_for, upscale_2x, upscale_plane_2x
@@ -43,14 +45,20 @@ class Upscale2x(io.ComfyNode):
         scale = upscale_model.scale
         # What is free and what other models would give up: loading makes room for what is asked.
         cpu = mm.is_device_cpu(device)
+        half = fast_dtype(device) if getattr(upscale_model, "supports_bfloat16", False) else None
         rows = ROWS if is_esrgan(_network(upscale_model)) else None
         tile, batch = tiles_for(mm.get_total_memory(device), scale, cpu, rows)
         while True:
             mm.load_models_gpu([patcher], memory_required=batch * network_memory(tile, scale, rows))
             tile, batch = min((tile, batch), tiles_for(mm.get_free_memory(device), scale, cpu, rows))
             try:
-                out = _run(upscale_model, image, tile, batch, device)
+                out = _run(upscale_model, image, tile, batch, device, half)
                 break
+            except NotFiniteError:
+                if half is None:
+                    raise
+                logging.info("The upscale model overflows in %s: once more in float32.", half)
+                half = None
             except Exception as error:
                 mm.raise_non_oom(error)
                 if (tile, batch) == (MIN_TILE, 1):
@@ -64,7 +72,9 @@ class Upscale2x(io.ComfyNode):
         return io.NodeOutput(out.to(mm.intermediate_device()), upscale_plane_2x(mask))
 
 
-def _run(upscale_model: Any, image: torch.Tensor, tile: int, batch: int, device: torch.device) -> torch.Tensor:
+def _run(
+    upscale_model: Any, image: torch.Tensor, tile: int, batch: int, device: torch.device, half: torch.dtype | None
+) -> torch.Tensor:
     bar = None
 
     def on_tile(done: int, total: int) -> None:
@@ -74,7 +84,6 @@ def _run(upscale_model: Any, image: torch.Tensor, tile: int, batch: int, device:
             bar = comfy.utils.ProgressBar(total)
         bar.update_absolute(done, total)
 
-    half = fast_dtype(device) if getattr(upscale_model, "supports_bfloat16", False) else None
     # Networks that are not known run under autocast.
     network = _network(upscale_model)
     known = None

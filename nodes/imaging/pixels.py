@@ -3,55 +3,56 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
 from ..errors import DistilleryError
-from ..image_formats import ACCEPTED, open_image
+from ..image_formats import MAX_PIXELS
 from ..parameters import MIN_SIDE
-from .depth import is_deep, sixteen_bits
+from .decode import ImageError, decode_image
 
 
-def load_pixels(path: str | Path) -> tuple[torch.Tensor, torch.Tensor]:
-    """Read an image file.
+class Pixels(NamedTuple):
+    """A picture as ComfyUI's nodes take it."""
 
-    Any mode and depth that Pillow reads: grey, palette, CMYK, 16 bits. EXIF orientation is applied; of an
-    animation the first frame is taken. Returns the colour as (1, H, W, 3), 0 … 1, float32, and the
-    transparency as (1, H, W), 1 where transparent (ComfyUI's convention for MASK).
-    Raises DistilleryError for a file that is no image or is smaller than 64 pixels a side.
+    colour: torch.Tensor
+    """(1, H, W, 3), 0 … 1, float32, sRGB."""
+    transparency: torch.Tensor
+    """(1, H, W), 1 where transparent: ComfyUI's convention for MASK."""
+    warnings: tuple[str, ...] = ()
+    """What of the file was left out, or may be off."""
+
+
+def load_pixels(path: str | Path, max_pixels: int = MAX_PIXELS) -> Pixels:
+    """Read an image file: any mode and depth that :func:`.decode.decode_image` takes, as the driver reads it.
+
+    Raises DistilleryError for a file that is no image, has more than ``max_pixels`` or is smaller than 64 pixels a side.
     """
+    path = Path(path)
     try:
-        with open_image(path) as file:
-            image = ImageOps.exif_transpose(file)
-            image.load()
-    except UnidentifiedImageError:
-        raise DistilleryError(f"{Path(path).name} is not an image that can be read. {ACCEPTED}") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DistilleryError(
-            f"{Path(path).name} cannot be read as an image ({error}). Is the file complete?"
-        ) from None
+        image, warnings = decode_image(path, path.name, max_pixels)
+    except OSError as error:
+        raise ImageError(f"{path.name} cannot be read: {error.strerror or error}.") from None
     if min(image.size) < MIN_SIDE:
         raise DistilleryError(
-            f"{Path(path).name} is {image.width}x{image.height} pixels; at least {MIN_SIDE}x{MIN_SIDE} are needed."
+            f"{path.name} is {image.width}x{image.height} pixels; at least {MIN_SIDE}x{MIN_SIDE} are needed."
         )
-    return image_to_tensors(image)
+    return Pixels(*image_to_tensors(image), warnings)
 
 
 def image_to_tensors(image: Image.Image) -> tuple[torch.Tensor, torch.Tensor]:
-    """A Pillow image as colour (1, H, W, 3) and transparency (1, H, W), see :func:`load_pixels`."""
-    alpha = None
-    if is_deep(image):
-        grey = sixteen_bits(image).astype(np.float32) / 65535
-        colour = np.repeat(grey[..., None], 3, axis=-1)
-    else:
-        if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
-            image = image.convert("RGBA")
-            alpha = np.asarray(image.getchannel("A")).astype(np.float32) / 255.0
-        colour = np.asarray(image.convert("RGB")).astype(np.float32) / 255.0
-    transparency = np.zeros(colour.shape[:2], np.float32) if alpha is None else 1.0 - alpha
-    return torch.from_numpy(np.ascontiguousarray(colour))[None], torch.from_numpy(transparency)[None]
+    """A Pillow image of mode L, RGB, RGBA or I;16 as colour and transparency, see :class:`Pixels`."""
+    values = np.asarray(image)
+    levels = values.astype(np.float32)
+    levels /= np.iinfo(values.dtype).max  # in place: of a large picture a copy is a gigabyte
+    if levels.ndim == 2:
+        levels = np.repeat(levels[..., None], 3, axis=-1)
+    transparency = 1 - levels[..., 3] if levels.shape[-1] == 4 else np.zeros(levels.shape[:2], np.float32)
+    colour = np.ascontiguousarray(levels[..., :3])
+    return torch.from_numpy(colour)[None], torch.from_numpy(transparency)[None]
 
 
 def tensors_to_image(colour: torch.Tensor, transparency: torch.Tensor | None = None) -> Image.Image:

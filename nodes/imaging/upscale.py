@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import torch
 
+from ..finite import NotFiniteError, is_finite
 from ..tiling.tiles import add_tile, crop, plan, weight
 from .resample import resize
 
@@ -26,6 +27,11 @@ MAX_BATCH = 2
 """Tiles in one call of the network on a GPU: more keep it no busier, and would take more than a quarter of the memory
 of ComfyUI's own node (tiles of 512 pixels in float32)."""
 MIN_TILE = 64
+
+NOT_FINITE = (
+    "The upscale model gives values that are no numbers (NaN or infinity), which would be a black picture. Its file is "
+    "damaged or was converted badly: download it again, or choose another upscale model in the Load UltraSharp node."
+)
 
 UpscaleNetwork = Callable[[torch.Tensor], torch.Tensor]
 """(B, 3, H, W), 0 … 1, to (B, 3, scale H, scale W)."""
@@ -71,7 +77,8 @@ def upscale_2x(
     network and kept). network and its scale: see UpscaleNetwork; the network runs on ``device`` (default: the
     image's), in ``half`` precision where one is given, on ``batch`` tiles at once. ``on_tile(done, total)`` is
     called before each call of it and at the end; what it raises ends the work.
-    Returns (B, 2H, 2W, C), float32, 0 … 1, on the image's device.
+    Returns (B, 2H, 2W, C), float32, 0 … 1, on the image's device. Raises NotFiniteError where the network gives NaN or
+    infinity.
     """
     device = device or image.device
     images, height, width, channels = image.shape
@@ -88,7 +95,10 @@ def upscale_2x(
                 on_tile(start, total)
             now = work[start : start + batch]
             source = torch.cat([crop(colour[i : i + 1], layout.tiles[index]) for i, index in now])
-            enlarged = network(source.to(device, memory_format=torch.channels_last)).float().clamp_(0, 1)
+            enlarged = network(source.to(device, memory_format=torch.channels_last)).float()
+            if not is_finite(enlarged):
+                raise NotFiniteError(NOT_FINITE)
+            enlarged = enlarged.clamp_(0, 1)
             # In float32: rounding to half precision would be seen in skies.
             with torch.autocast(device.type, enabled=False):
                 enlarged = resize(enlarged, blend.tile_height, blend.tile_width)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from ..files import Stamp, file_stamp
 from .safetensors_header import Header, HeaderError, read_header
 
 CONTEXT = {768: "sd15", 1024: "sd21", 1280: "sdxl-refiner", 2048: "sdxl"}
@@ -48,7 +49,7 @@ def inspect_checkpoint(path: Path) -> CheckpointInfo:
     ``.ckpt`` and other pickles are not opened: nothing is known of them. Never raises; results are cached
     for as long as the file's size and time of change stay.
     """
-    return _checkpoint(*_version(path))
+    return _checkpoint(path, file_stamp(path))
 
 
 def inspect_lora(path: Path) -> str | None:
@@ -56,15 +57,7 @@ def inspect_lora(path: Path) -> str | None:
 
     None where the file cannot be read or does not touch the UNet's text attention. Never raises; cached.
     """
-    return _lora(*_version(path))
-
-
-def _version(path: Path) -> tuple[Path, int, int]:
-    try:
-        stat = path.stat()
-    except OSError:
-        return path, 0, -1
-    return path, stat.st_mtime_ns, stat.st_size
+    return _lora(path, file_stamp(path))
 
 
 def _header(path: Path) -> Header | None:
@@ -77,7 +70,7 @@ def _header(path: Path) -> Header | None:
 
 
 @lru_cache(maxsize=1024)
-def _checkpoint(path: Path, mtime_ns: int, size: int) -> CheckpointInfo:
+def _checkpoint(path: Path, stamp: Stamp | None) -> CheckpointInfo:
     header = _header(path)
     if header is None:
         return CheckpointInfo()
@@ -104,7 +97,7 @@ def _family_of_unet(shapes: dict[str, list[int]]) -> str | None:
 
 
 @lru_cache(maxsize=4096)
-def _lora(path: Path, mtime_ns: int, size: int) -> str | None:
+def _lora(path: Path, stamp: Stamp | None) -> str | None:
     header = _header(path)
     if header is None:
         return None

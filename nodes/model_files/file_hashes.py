@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from ..files import Stamp, file_stamp
 from .names import likeness
 from .safetensors_header import HeaderError, read_header
 
@@ -38,9 +39,6 @@ CREATE TABLE IF NOT EXISTS hashes (
     path TEXT, size INTEGER, mtime_ns INTEGER, kind TEXT, digest TEXT, used INTEGER, PRIMARY KEY (path, kind)
 )
 """
-
-Stamp = tuple[int, int]
-"""Size of a file, and time of its last change in nanoseconds."""
 
 Progress = Callable[[int, int], None]
 """Bytes hashed so far and bytes in all; may raise to stop."""
@@ -125,7 +123,7 @@ class HashCache:
 
     def get(self, path: Path) -> dict[Kind, str]:
         """The hashes that are known of the file as it is now."""
-        stamp = _stamp(path)
+        stamp = file_stamp(path)
         if self._known is None:
             self._known = self._read()
         digests = self._known.get(_key(path), {}).get(stamp) if stamp else None
@@ -136,7 +134,7 @@ class HashCache:
 
     def put(self, path: Path, digests: Mapping[Kind, str], stamp: Stamp | None) -> None:
         """Remember hashes. stamp: size and time of change from before the file was read."""
-        if stamp is None or stamp != _stamp(path):
+        if stamp is None or stamp != file_stamp(path):
             return  # written to meanwhile
         digests = {**self.get(path), **digests}
         assert self._known is not None  # get has read it
@@ -244,7 +242,7 @@ class HashIndex:
 
     def _hashed(self, names: Sequence[str], paths: Mapping[str, Path], digest: str) -> Iterator[str]:
         """Hash the files in turn and yield those that match."""
-        stamps = {name: _stamp(paths[name]) for name in names}
+        stamps = {name: file_stamp(paths[name]) for name in names}
         sizes = {name: _OLD_LENGTH if len(digest) == OLD_DIGITS else (stamps[name] or (0, 0))[0] for name in names}
         total, done = sum(sizes.values()), 0
         if total > 1 << 30:
@@ -287,11 +285,3 @@ def _claimed(digest: str, path: Path) -> bool:
 
 def _says(path: Path, key: str, digest: str) -> bool:
     return "content" in kinds_of(digest) and _header_hash(path, key).startswith(digest)
-
-
-def _stamp(path: Path) -> Stamp | None:
-    try:
-        stat = path.stat()
-    except OSError:
-        return None
-    return stat.st_size, stat.st_mtime_ns

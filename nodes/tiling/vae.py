@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from ..finite import NotFiniteError, is_finite
 from .tiles import TilePlan, add_tile, crop, plan, weight
 
 UNTILED_MAX_SIDE = 1536
@@ -24,8 +25,29 @@ MULTIPLE = 8
 """Sides of tiles are multiples of so many latent cells."""
 
 
+UNTILED = 1 << 20
+"""As ``whole``: no canvas is tiled."""
+
+_BLACK = "values that are no numbers (NaN or infinity), which would be a black picture"
+_START = "start ComfyUI with {} (the command line takes such a server with --server URL)"
+SAMPLER_NOT_FINITE = (
+    f"The HiRes pass gave {_BLACK}: the diffusion model, or one of its LoRAs, overflows in half precision, or its file "
+    f"is damaged. Choose another checkpoint with --model NAME, or {_START.format('--fp32-unet or --force-fp32')}."
+)
+VAE_NOT_FINITE = (
+    f"The VAE made {_BLACK}: it overflows in half precision, as that of SDXL does in fp16, or its file is damaged. "
+    f"{_START.format('--fp32-vae or --force-fp32').capitalize()}, or use another VAE (for SDXL sdxl-vae-fp16-fix) or checkpoint."
+)
+EITHER_NOT_FINITE = (
+    f"The sampler or the VAE made {_BLACK}. Put HiRes Tiles between the models and the other nodes: it tells which. "
+    f"{_START.format('--fp32-vae or --force-fp32').capitalize()}, or use another VAE or checkpoint."
+)
+
+
 class TiledVAE:
     """Stands in for a ComfyUI VAE: ``encode`` and ``decode`` tile large canvases, all else is the VAE's own.
+
+    What is decoded and what the VAE makes is looked at: both raise NotFiniteError where it holds NaN or infinity.
 
     The tiles go through the VAE's public ``encode`` and ``decode``, so that its memory management, its precision and
     its fallback when memory runs out stay in force for each. VAEs of video or sound are left alone.
@@ -43,12 +65,10 @@ class TiledVAE:
         return getattr(self._vae, name)
 
     def _encoded(self, pixels: torch.Tensor) -> torch.Tensor:
-        latents: torch.Tensor = self._vae.encode(pixels)
-        return latents
+        return _checked(self._vae.encode(pixels), VAE_NOT_FINITE)
 
     def _decoded(self, latents: torch.Tensor, **options: Any) -> torch.Tensor:
-        pixels: torch.Tensor = self._vae.decode(latents, **options)
-        return pixels
+        return _checked(self._vae.decode(latents, **options), VAE_NOT_FINITE)
 
     def encode(self, pixel_samples: torch.Tensor) -> torch.Tensor:
         """Pixels (B,H,W,C), 0..1, three channels or more, to latents (B,channels,h,w)."""
@@ -71,6 +91,7 @@ class TiledVAE:
     def decode(self, samples_in: torch.Tensor, vae_options: dict[str, Any] | None = None) -> torch.Tensor:
         """Latents (B,channels,h,w) to pixels (B,H,W,C), 0..1."""
         options = {} if vae_options is None else {"vae_options": vae_options}
+        _checked(samples_in, SAMPLER_NOT_FINITE)
         if not self._flat() or samples_in.is_nested:
             return self._decoded(samples_in, **options)
         if samples_in.ndim == 5:
@@ -105,6 +126,12 @@ class TiledVAE:
             return None
         layout = plan(width // ratio, height // ratio, self._tile // ratio, self._overlap // ratio, MULTIPLE)
         return None if layout.whole else layout
+
+
+def _checked(values: torch.Tensor, words: str) -> torch.Tensor:
+    if not is_finite(values):
+        raise NotFiniteError(words)
+    return values
 
 
 def _blended(run: Any, layout: TilePlan) -> torch.Tensor:

@@ -229,11 +229,12 @@ def test_names_that_are_not_utf_8_are_remembered(index, tmp_path):
 WRITER = """
 import sys
 from pathlib import Path
-from distillery.nodes.model_files.file_hashes import HashCache, _stamp
+from distillery.nodes.files import file_stamp
+from distillery.nodes.model_files.file_hashes import HashCache
 for i in range(25):
     path = Path(sys.argv[2]) / f"{sys.argv[3]}-{i}.ckpt"
     path.write_bytes(b"x")
-    HashCache(Path(sys.argv[1])).put(path, {"sha256": "ab" * 32}, _stamp(path))
+    HashCache(Path(sys.argv[1])).put(path, {"sha256": "ab" * 32}, file_stamp(path))
 """
 
 

@@ -24,14 +24,14 @@ def _saved(tmp_path, image, name="x.png", **options):
 
 
 def test_rgb_round_trip_is_exact(tmp_path):
-    colour, transparency = load_pixels(_saved(tmp_path, Image.fromarray(COLOUR)))
+    colour, transparency, _ = load_pixels(_saved(tmp_path, Image.fromarray(COLOUR)))
     assert colour.shape == (1, 70, 90, 3) and transparency.shape == (1, 70, 90)
     assert np.array_equal(np.asarray(tensors_to_image(colour[0], transparency[0])), COLOUR)
 
 
 def test_rgba_round_trip_keeps_alpha(tmp_path):
     rgba = np.dstack([COLOUR, GREY])
-    colour, transparency = load_pixels(_saved(tmp_path, Image.fromarray(rgba)))
+    colour, transparency, _ = load_pixels(_saved(tmp_path, Image.fromarray(rgba)))
     assert np.array_equal(np.asarray(tensors_to_image(colour[0], transparency[0])), rgba)
 
 
@@ -45,7 +45,7 @@ def test_other_modes_come_as_rgb(tmp_path, mode):
     name = "x.tif" if mode in ("CMYK", "YCbCr", "LAB") else "x.png"
     image = Image.fromarray(COLOUR).convert("RGB")
     image = image.convert("L").convert(mode) if mode in ("LA",) else image.convert(mode)
-    colour, _ = load_pixels(_saved(tmp_path, image, name))
+    colour, *_ = load_pixels(_saved(tmp_path, image, name))
     assert colour.shape == (1, 70, 90, 3)
     expected = np.asarray(image.convert("RGB")).astype(np.float32) / 255
     assert np.allclose(colour[0].numpy(), expected, atol=1e-6)
@@ -53,35 +53,35 @@ def test_other_modes_come_as_rgb(tmp_path, mode):
 
 def test_palette_transparency_is_read(tmp_path):
     image = Image.fromarray(GREY % 4).convert("P")
-    _, transparency = load_pixels(_saved(tmp_path, image, transparency=2))
+    _, transparency, _ = load_pixels(_saved(tmp_path, image, transparency=2))
     assert np.array_equal(transparency[0].numpy() == 1, np.asarray(image) == 2)
 
 
 def test_sixteen_bits_are_scaled_not_clipped(tmp_path):
     values = RNG.integers(0, 65536, (70, 90)).astype(np.uint16)
-    colour, _ = load_pixels(_saved(tmp_path, Image.fromarray(values)))
+    colour, *_ = load_pixels(_saved(tmp_path, Image.fromarray(values)))
     assert np.allclose(colour[0, ..., 0].numpy(), values / 65535, atol=1e-6)
 
 
 def test_exif_orientation_is_applied(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
-    colour, _ = load_pixels(_saved(tmp_path, Image.fromarray(COLOUR), "x.jpg", exif=exif))
+    colour, *_ = load_pixels(_saved(tmp_path, Image.fromarray(COLOUR), "x.jpg", exif=exif))
     assert colour.shape == (1, 90, 70, 3)
 
 
 def test_of_an_animation_the_first_frame_is_taken(tmp_path):
     frames = [Image.fromarray(np.full((70, 90, 3), level, np.uint8)) for level in (10, 200)]
     path = _saved(tmp_path, frames[0], "x.png", save_all=True, append_images=frames[1:])
-    colour, _ = load_pixels(path)
+    colour, *_ = load_pixels(path)
     assert colour.shape == (1, 70, 90, 3) and colour.max() < 0.1
 
 
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"<html>not found</html>", ["not an image"]),
-        (b"", ["not an image"]),
+        (b"<html>not found</html>", ["not an image", "web page"]),
+        (b"", ["is empty"]),
         (b"\x89PNG\r\n\x1a\n" + b"\x00" * 40, ["not an image"]),
     ],
 )

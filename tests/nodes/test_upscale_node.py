@@ -87,3 +87,21 @@ def test_a_model_without_a_patcher_gets_one_that_it_keeps(comfy):
     assert kept.model is model.model
     run(model, torch.rand(1, 70, 90, 3))
     assert model.patcher is kept
+
+
+def test_a_model_that_overflows_in_half_precision_runs_in_float32(comfy, monkeypatch):
+    from distillery.nodes.comfyui import upscale_2x as node
+
+    class Overflows(Model):
+        supports_bfloat16 = True
+
+        def __call__(self, x: torch.Tensor) -> torch.Tensor:
+            enlarged = super().__call__(x)
+            return enlarged * float("inf") if torch.is_autocast_enabled("cpu") else enlarged
+
+    monkeypatch.setattr(node, "fast_dtype", lambda device: torch.bfloat16)
+    image = torch.rand(1, 70, 90, 3) + 0.1
+    model = Overflows(comfy, 10_000)
+    enlarged, _ = run(model, image)
+    assert len(model.sides) == 2
+    torch.testing.assert_close(enlarged, upscale_2x(image, Model(comfy, 10_000), 4))

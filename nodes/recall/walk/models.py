@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...values import to_integer, to_number
-from ..graph.nodes import Link, Node, Output, plain, to_link
-from ..graph.shapes import BAKED, file_input, has_checkpoint, lora_inputs, other_loras, same_names, vae_input
 from ..builder import shown
 from ..graph.composites.loras import NONE, tags_in
+from ..graph.nodes import Link, Node, Output, plain, to_link
+from ..graph.shapes import BAKED, file_input, has_checkpoint, lora_inputs, other_loras, same_names, vae_input
 from .image_path import ImagePath
 from .prompts import Prompt
 from .reader import GraphReader, InputRef

@@ -67,8 +67,8 @@ class LoadUltraSharp(io.ComfyNode):
             found, notice = _obtain(installed, stand_in)
         if found is None:
             raise DistilleryError(
-                f'The upscale model "{model_name}" is not installed. Put it into {_folder()}, or choose another one '
-                "in the Load UltraSharp node."
+                f'The upscale model "{model_name}" is not installed. Put it into {_folder()}, or choose another one (--upscaler, '
+                f"or in the Load UltraSharp node). Installed: {', '.join([*installed[:20]]) or 'none'}."
             )
         return io.NodeOutput(UpscaleModelLoader.execute(found)[0], UpscalerInfo(found, notice))
 

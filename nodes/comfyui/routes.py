@@ -13,6 +13,7 @@ from ..errors import DistilleryError
 from ..lease import Watcher
 from ..recall import recall
 from ..summary import summarize_image
+from ..upscaler_choice import choose_upscaler
 from .show import find_model
 
 PACK = Path(__file__).parents[2]
@@ -27,6 +28,7 @@ def add_routes() -> None:
     server.routes.get("/distillery/recall")(recalled)
     watcher = Watcher(server)
     server.add_on_prompt_handler(watcher.on_prompt)
+    server.add_on_prompt_handler(choose_upscaler)
 
     async def renew(request: web.Request) -> web.Response:
         """Note that the sender of a job lives: see :mod:`..lease`."""

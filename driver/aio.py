@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..nodes.generation import Generation
+from ..nodes.image_formats import MAX_PIXELS
 from .cancel import CancelToken
 from .events import Progress
 from .jobs.job import Item, OnProgress, Result
@@ -40,8 +41,12 @@ class AsyncUpscaler:
         allow_hosts: Collection[str] = (),
         headers: Mapping[str, str] | None = None,
         ca: str | Path | None = None,
+        max_pixels: int = MAX_PIXELS,
+        use_proxy: bool = False,
     ) -> None:
-        self._upscaler = Upscaler(server, comfyui, out, instance, keep_warm, allow_hosts, headers, ca)
+        self._upscaler = Upscaler(
+            server, comfyui, out, instance, keep_warm, allow_hosts, headers, ca, max_pixels, use_proxy
+        )
 
     async def __aenter__(self) -> AsyncUpscaler:
         return self

@@ -12,6 +12,7 @@ from typing import Any
 
 from ..nodes.errors import DistilleryError
 from ..nodes.generation import Generation
+from ..nodes.image_formats import MAX_PIXELS
 from ..nodes.recall import recall
 from .cancel import CancelToken
 from .errors import ServerError, SourceError
@@ -29,7 +30,8 @@ from .server import managed
 from .server.endpoint import endpoint
 from .server.servers import GivenServer, ManagedServer, Server
 from .sources import label
-from .sources.load import Source, load
+from .sources.fetch import environment_proxy
+from .sources.load import Rules, Source, load
 
 
 class Upscaler:
@@ -40,7 +42,8 @@ class Upscaler:
     to start instead. ``out``: where results are written. ``keep_warm``: whether a managed server stays for the next
     user (it ends by itself when it is idle), or is stopped at the end. ``allow_hosts``: exact names of hosts, beside
     Discord's, from which links are fetched. ``headers``: sent along with every request to the servers given, such as
-    ``{"Authorization": "Bearer …"}``; ``ca``: file of certificates to trust there. Safe for use by several threads; not by a
+    ``{"Authorization": "Bearer …"}``; ``ca``: file of certificates to trust there. ``max_pixels``: width times height of a
+    picture that is taken. ``use_proxy``: links are fetched through the proxy of HTTPS_PROXY. Safe for use by several threads; not by a
     forked process, which needs one of its own.
 
         with Upscaler() as upscaler:
@@ -57,6 +60,8 @@ class Upscaler:
         allow_hosts: Collection[str] = (),
         headers: Mapping[str, str] | None = None,
         ca: str | Path | None = None,
+        max_pixels: int = MAX_PIXELS,
+        use_proxy: bool = False,
     ) -> None:
         urls = [server] if isinstance(server, str) else list(dict.fromkeys(server or ()))
         if urls and comfyui is not None:
@@ -68,8 +73,8 @@ class Upscaler:
         self._out = out
         self._tickets = itertools.count()
         self._pid = os.getpid()
-        self.allow_hosts = tuple(allow_hosts)
-        """Exact names of hosts, beside Discord's, from which links are fetched."""
+        self.rules = Rules(tuple(allow_hosts), max_pixels, environment_proxy() if use_proxy else None)
+        """What is taken, and from where."""
 
     def __enter__(self) -> Upscaler:
         return self
@@ -84,7 +89,7 @@ class Upscaler:
 
     def recall(self, source: Source) -> Generation:
         """Recall how an image was made. Needs no server."""
-        return recall(load(source, self.allow_hosts).data)
+        return recall(load(source, self.rules).data)
 
     def free(self) -> None:
         """Have the servers drop their caches and unload their models."""
@@ -229,7 +234,7 @@ class Upscaler:
         output = self._output(out, None, None)
         if output.file is not None:
             raise SourceError(f"{output.file.name} is one file, and a sweep makes several: give a folder.")
-        task = prepare(source, first_command(command, rows), output, self.allow_hosts, Options(preview))
+        task = prepare(source, first_command(command, rows), output, self.rules, Options(preview))
         tickets = self._take_tickets(count(rows))
         return sweep(self.backend, task, tickets, rows, command, report, cancel or CancelToken(), on_done)
 
@@ -267,7 +272,7 @@ class Upscaler:
         text = command_text(command, parameters)
         with job_log(label(source), options.job_id):
             first = auto_power.first_command(text) if automatic else text
-            task = prepare(source, first, output, self.allow_hosts, options)
+            task = prepare(source, first, output, self.rules, options)
             if automatic:
                 return auto_power.upscale_at_best_power(self.backend, task, text, report, cancel, on_begin)
             return self.backend.run(task, report, cancel, on_begin)

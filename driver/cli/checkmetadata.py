@@ -13,7 +13,7 @@ from ...nodes.errors import DistilleryError
 from ...nodes.generation import Generation, to_dict
 from ..sources import label
 from .given import expand_sources
-from .options import SOURCE, add_source_options
+from .options import SOURCE, add_source_options, source_rules
 from .report import generation_table, report_error
 from .streams import print_json
 from .terminal import DONE, combine_exit_codes, exit_code, printable
@@ -55,10 +55,11 @@ def run_checkmetadata(options: argparse.Namespace) -> int:
 
     screen = Console(stderr=True, soft_wrap=True)
     sources = expand_sources(options.sources)
+    rules = source_rules(options)
     codes = []
     for source in sources:
         try:
-            image = load(source, options.allow_host)
+            image = load(source, rules)
             generation = recall(image.data)
         except DistilleryError as error:
             report_error(options, screen, source, error)

@@ -18,11 +18,12 @@ from .terminal import MISSING
 from .terminal_image import Protocol, protocol
 
 if TYPE_CHECKING:
+    from ..sources.load import Rules
     from ..upscaler import Upscaler
 
 JOB_OPTIONS = (
     "out", "json", "allow-host", "server", "comfyui", "verbose", "help", "continue-on-error", "skip-existing", "manifest", "log",
-    "preview", "compare", "header", "ca", "format", "quality",
+    "preview", "compare", "header", "ca", "format", "quality", "use-proxy", "max-pixels",
 )  # fmt: skip
 SOURCE = "image file, - for the standard input, or URL of a Discord attachment; @FILE: a list of them, one a line, @- on the standard input"
 
@@ -32,6 +33,13 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allow-host", metavar="HOST", action="append", default=[],
         help="fetch links of this host too, by its exact name; can be given more than once",
+    )  # fmt: skip
+    parser.add_argument(
+        "--use-proxy", action="store_true", help="fetch links through the proxy that $HTTPS_PROXY names"
+    )
+    parser.add_argument(
+        "--max-pixels", type=int, metavar="N",
+        help="refuse images with more pixels, before they are decoded (default, and the most: 64,000,000)",
     )  # fmt: skip
 
 
@@ -83,14 +91,25 @@ def add_server_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--verbose", action="store_true", help="show the log on the terminal")
 
 
+def source_rules(options: argparse.Namespace) -> Rules:
+    """Return what the options say of sources. Raises SourceError."""
+    from ...nodes.image_formats import MAX_PIXELS
+    from ..sources.fetch import environment_proxy
+    from ..sources.load import Rules
+
+    most = MAX_PIXELS if options.max_pixels is None else options.max_pixels
+    return Rules(tuple(options.allow_host), most, environment_proxy() if options.use_proxy else None)
+
+
 def make_upscaler(options: argparse.Namespace) -> Upscaler:
     """Return the Upscaler that the options ask for. Raises ServerError."""
     from ..server.endpoint import parse_headers
     from ..upscaler import Upscaler  # brings Pillow and numpy along, which --help does not need
 
+    rules = source_rules(options)
     return Upscaler(
-        server=options.server, comfyui=options.comfyui, out=options.out, allow_hosts=options.allow_host,
-        headers=parse_headers(options.header), ca=options.ca,
+        server=options.server, comfyui=options.comfyui, out=options.out, allow_hosts=rules.allow_hosts,
+        headers=parse_headers(options.header), ca=options.ca, max_pixels=rules.max_pixels, use_proxy=options.use_proxy,
     )  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from ...nodes.settings import settings_for
 from ..errors import SourceError
 from ..sources import label
 from ..sources.clean_image import CleanImage, clean_image
-from ..sources.load import Source, load
+from ..sources.load import Rules, Source, load
 from .job import Job, Options
 from .output import Output, safe_name
 
@@ -49,20 +49,20 @@ class Task:
 
 
 def prepare(
-    source: Source, command: str, output: Output, allow_hosts: Collection[str] = (), options: Options | None = None
+    source: Source, command: str, output: Output, rules: Rules | None = None, options: Options | None = None
 ) -> Task:
     """Read or fetch the source, sanitize it, and check that it can be upscaled with that command.
 
-    allow_hosts: as in :func:`driver.sources.load.load`. Raises CommandError, SourceError and NoPromptError.
+    Raises CommandError, SourceError and NoPromptError.
     """
     options = options or Options()
     parsed = parse_command(command)
-    image = load(source, allow_hosts)
+    image = load(source, rules)
     if min(image.width, image.height) < MIN_SIDE:
         raise SourceError(
             f"{image.name} has {image.width}x{image.height} pixels; at least {MIN_SIDE}x{MIN_SIDE} are needed."
         )
-    clean = clean_image(image.data, image.name, recall(image.data))
+    clean = clean_image(image.data, image.name, recall(image.data), (rules or Rules()).max_pixels)
     settings = settings_for(clean.generation, parsed)  # what cannot be run is said before a server is started
     job = Job(
         id=options.job_id,

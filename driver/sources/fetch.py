@@ -7,10 +7,12 @@ No redirects, no proxy, no decompression, a limit on the bytes, one deadline ove
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import http.client
 import ipaddress
 import logging
+import os
 import queue
 import re
 import socket
@@ -19,7 +21,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from urllib.parse import SplitResult, quote, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 import certifi
 from urllib3.connection import HTTPSConnection
@@ -98,6 +100,8 @@ class FetchPolicy:
     context: ssl.SSLContext | None = None
     """None: the certificate authorities of the system and of certifi."""
     deadline: float = DEADLINE
+    proxy: str | None = None
+    """``http://[user:password@]host:port`` that is asked to connect to the host, which it then looks up itself."""
 
 
 @dataclass(frozen=True)
@@ -172,7 +176,8 @@ def _exchange(
 ) -> Answer:
     policy = policy or FetchPolicy()
     deadline_at = time.monotonic() + policy.deadline
-    addresses = _resolve_in_time(host, policy, deadline_at)
+    # A proxy looks the host up itself; the name is all that can be checked here.
+    addresses = [] if policy.proxy else _resolve_in_time(host, policy, deadline_at)
     with _Watchdog(deadline_at) as watchdog:
         connection: HTTPSConnection | None = None
         try:
@@ -203,8 +208,10 @@ def _exchange(
 def _connect(
     host: str, addresses: Sequence[str], policy: FetchPolicy, deadline_at: float, watchdog: _Watchdog
 ) -> HTTPSConnection:
-    """Connect to the first address that lets itself be connected to. Raises what the last one raised."""
+    """Connect to the first address that lets itself be connected to, or by the proxy. Raises what the last one raised."""
     context = policy.context or _default_context()
+    if policy.proxy:
+        return _connect_by_proxy(host, policy, context, deadline_at, watchdog)
     for number, address in enumerate(addresses, 1):
         last = number == len(addresses)
         patience = min(IDLE_TIMEOUT, deadline_at - time.monotonic())
@@ -228,6 +235,53 @@ def _connect(
                 raise
             log.info("%s at %s: %s", host, address, type(error).__name__)
     raise SourceError(f"{host} cannot be found.")
+
+
+def _connect_by_proxy(
+    host: str, policy: FetchPolicy, context: ssl.SSLContext, deadline_at: float, watchdog: _Watchdog
+) -> HTTPSConnection:
+    proxy = urlsplit(policy.proxy or "")
+    connection = HTTPSConnection(
+        proxy.hostname or "",
+        proxy.port or 80,
+        timeout=max(0.05, min(IDLE_TIMEOUT, deadline_at - time.monotonic())),
+        server_hostname=host,
+        ssl_context=context,
+    )
+    headers = {}
+    if proxy.username:
+        pair = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}"
+        headers["Proxy-Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
+    connection.set_tunnel(host, policy.port, headers)
+    try:
+        connection.connect()
+    except BaseException:
+        connection.close()
+        raise
+    watchdog.guard(connection.sock)
+    return connection
+
+
+def environment_proxy(environ: Mapping[str, str] = os.environ) -> str:
+    """Return the proxy for links that the environment names. Raises SourceError where it names none that can be used."""
+    given = next(
+        (environ[name] for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy") if environ.get(name)), ""
+    )
+    if not given:
+        raise SourceError(
+            "Links are to be fetched through a proxy, but HTTPS_PROXY names none: set it, such as http://proxy:3128."
+        )
+    url = given if "://" in given else f"http://{given}"
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme == "http" and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise SourceError(
+            f"HTTPS_PROXY is {public_url(url)}; a proxy that is reached by http:// is needed, such as http://proxy:3128."
+        )
+    return url
 
 
 def global_addresses(host: str, resolve: Resolve, permitted: Callable[[str], bool] = is_public) -> list[str]:

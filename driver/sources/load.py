@@ -26,6 +26,30 @@ _URL = re.compile(r"\s*<?\s*[a-zA-Z][a-zA-Z0-9+.-]*://")
 
 
 @dataclass(frozen=True)
+class Rules:
+    """What is taken, and from where. Raises SourceError for a limit that cannot be."""
+
+    allow_hosts: tuple[str, ...] = ()
+    """Exact names of hosts to fetch from, beside Discord's."""
+    max_pixels: int = MAX_PIXELS
+    """Width times height of a picture, at most."""
+    proxy: str | None = None
+    """``http://[user:password@]host:port`` to fetch links through; None: no proxy, whatever the environment says."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.max_pixels <= MAX_PIXELS:
+            raise SourceError(
+                f"A limit of {self.max_pixels:,} pixels is given; 1 to {MAX_PIXELS:,} are possible (the node that loads the "
+                "image has that limit too)."
+            )
+
+    @property
+    def policy(self) -> FetchPolicy | None:
+        """The rules of a request; None: the usual ones."""
+        return None if self.proxy is None else FetchPolicy(proxy=self.proxy)
+
+
+@dataclass(frozen=True)
 class SourceImage:
     """An image file, unmodified; format and size are checked."""
 
@@ -47,22 +71,21 @@ Source = str | Path | bytes | bytearray | memoryview | BinaryIO | Image.Image
 
 def load(
     source: Source,
-    allow_hosts: Collection[str] = (),
+    rules: Rules | None = None,
     policy: FetchPolicy | None = None,
     token: str | None = None,
-    max_pixels: int = MAX_PIXELS,
 ) -> SourceImage:
     """Read a file or standard input (``-``), or fetch a link; take bytes and images as they are.
 
-    allow_hosts: exact names of hosts to fetch from, beside Discord's. token: of a bot, to renew expired links of
-    Discord; None: the one from the environment. max_pixels: width times height of a picture that is taken. Raises
-    SourceError with what to do.
+    token: of a bot, to renew expired links of Discord; None: the one from the environment. Raises SourceError with what to do.
     """
+    rules = rules or Rules()
+    max_pixels = rules.max_pixels
     if isinstance(source, str):
         if source.strip() == STANDARD_INPUT:
             return _check(_read_standard_input(), "the standard input", "stdin", source, max_pixels)
         if _URL.match(source):
-            data, name = fetch(source, allow_hosts, policy, token)
+            data, name = fetch(source, rules.allow_hosts, policy or rules.policy, token)
             return _check(data, name, PurePosixPath(name).stem, source, max_pixels)
     if isinstance(source, str | Path):
         return _load_file(source, max_pixels)
@@ -98,7 +121,10 @@ def _encode(image: Image.Image) -> bytes:
 def fetch(
     url: str, allow_hosts: Collection[str] = (), policy: FetchPolicy | None = None, token: str | None = None
 ) -> tuple[bytes, str]:
-    """Download a link; returns the bytes and the file name. Parameters as in :func:`load`."""
+    """Download a link; returns the bytes and the file name.
+
+    allow_hosts: exact names of hosts to fetch from, beside Discord's. Others as in :func:`load`.
+    """
     allowed = {host_name(host) for host in allow_hosts}
     parts = split_url(url.strip().removeprefix("<").removesuffix(">"))
     if parts.hostname in discord.HOSTS:

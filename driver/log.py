@@ -210,7 +210,7 @@ def log_to(file: Path) -> logging.Handler:
     """Return a handler that appends JSON lines to a file. Raises SourceError if it cannot be written."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        handler = _LogFile(file, encoding="utf-8")
+        handler = _LogFile(file, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise SourceError(f"The log {file} cannot be written: {error.strerror or error}.") from error
     handler.setFormatter(JsonLines())

@@ -183,3 +183,21 @@ def test_a_comfyui_that_is_too_old_is_named(monkeypatch, found, is_taken):
 def test_a_comfyui_that_tells_no_version_is_taken(monkeypatch, module):
     monkeypatch.setitem(sys.modules, "comfyui_version", module)
     comfyui_version.check()
+
+
+def test_skips_are_failures_where_nothing_may_be_skipped(pytestconfig, tmp_path):
+    """The hook of conftest, in a pytest of its own."""
+    (tmp_path / "test_it.py").write_text(
+        "import pytest\n"
+        "def test_a(): pytest.skip('openssl is not here')\n"
+        "def test_b(): pytest.skip('this CPU has no fast half precision')\n"
+        "def test_c(): pass\n"
+    )
+    code = "import sys, pytest; sys.path[:0] = sys.argv[1:3]; import conftest; sys.exit(pytest.main(sys.argv[3:], [conftest]))"
+    for value, failed in (("1", 1), ("", 0)):
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(ROOT / "tests" / "support"), str(ROOT / "tests"), str(tmp_path), "-q", "-p", "no:cacheprovider"],
+            capture_output=True, text=True, env={**os.environ, "DISTILLERY_NO_SKIPS": value}, cwd=tmp_path,
+        )  # fmt: skip
+        assert done.returncode == failed, done.stdout + done.stderr
+        assert ("openssl is not here" in done.stdout) == bool(failed)

@@ -152,7 +152,9 @@ def _log_to_file(verbose: bool) -> None:
     try:
         private_folder(paths.log_file().parent)  # prompts stand in it
         handlers.append(
-            logging.handlers.RotatingFileHandler(paths.log_file(), maxBytes=1 << 20, backupCount=3, encoding="utf-8")
+            logging.handlers.RotatingFileHandler(
+                paths.log_file(), maxBytes=1 << 20, backupCount=3, encoding="utf-8", errors="backslashreplace"
+            )
         )
         handlers[-1].setFormatter(JsonLines())
     except OSError:

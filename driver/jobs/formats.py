@@ -9,9 +9,9 @@ from typing import Any
 
 from PIL import Image, features
 
-from ...nodes.errors import DistilleryError
 from ...nodes.image_formats import open_image
 from ...nodes.record import RECORD_KEY
+from ..errors import SourceError
 
 SUFFIXES = {"png": ".png", "webp": ".webp", "jpeg": ".jpg", "avif": ".avif"}
 """Formats of results, and the ending of their files."""
@@ -26,7 +26,7 @@ _JPEG_EXIF = 65_500
 _TAGS = (("prompt", 0x0110), ("workflow", 0x010F), (RECORD_KEY, 0x010E))
 
 
-class FormatError(DistilleryError):
+class FormatError(SourceError):
     """A result cannot be written in this format."""
 
 

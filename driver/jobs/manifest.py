@@ -55,6 +55,13 @@ def entry(item: Item, command: str) -> dict[str, Any]:
     return line
 
 
+def _encoded(line: dict[str, Any]) -> bytes:
+    try:
+        return json.dumps(line, ensure_ascii=False).encode()
+    except UnicodeEncodeError:  # a file name that is no UTF-8
+        return json.dumps(line).encode()
+
+
 def _lock(descriptor: int) -> None:
     """Wait for others that write; it ends with the descriptor. Where the system cannot, lines are still whole."""
     if fcntl is not None:
@@ -77,7 +84,7 @@ class Manifest:
 
     def add(self, line: dict[str, Any]) -> None:
         """Append a line. Raises SourceError where it cannot be written."""
-        data = json.dumps(line, ensure_ascii=False).encode() + b"\n"
+        data = _encoded(line) + b"\n"
         try:
             self._append(data)
         except OSError as error:

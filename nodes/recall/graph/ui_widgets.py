@@ -6,6 +6,8 @@ checked against the real node definitions in the tests.
 
 from __future__ import annotations
 
+from .ui_widgets_packs import PACK_WIDGETS
+
 _CORE = {
     "CheckpointLoader": "config_name ckpt_name",
     "CheckpointLoaderSimple": "ckpt_name",
@@ -201,7 +203,7 @@ _PACKS = {
     "ImpactFloat": "value",
     "ImpactWildcardProcessor": "wildcard_text populated_text mode seed",
     "Text Multiline": "text",
-    "Text Concatenate": "delimiter clean_whitespace",
+    "Text Concatenate": "delimiter clean_whitespace text_a text_b text_c text_d | linebreak_addition",
     "easy seed": "seed",
     "easy int": "value",
     "easy float": "value",
@@ -210,5 +212,7 @@ _PACKS = {
     "easy negative": "negative",
 }
 CORE_WIDGETS: dict[str, tuple[str, ...]] = {name: tuple(names.split()) for name, names in _CORE.items()}
-WIDGETS: dict[str, tuple[str, ...]] = CORE_WIDGETS | {name: tuple(names.split()) for name, names in _PACKS.items()}
-"""Names of the widgets by class."""
+WIDGETS: dict[str, tuple[str, ...]] = CORE_WIDGETS | {
+    name: tuple(names.split()) for name, names in (_PACKS | PACK_WIDGETS).items()
+}
+"""Names of the widgets by class; ``|`` parts the versions of a node."""

@@ -12,7 +12,9 @@ from typing import Any, NamedTuple
 
 from .graph import MAX_HOPS, MAX_NODES
 from .nodes import short, to_link
-from .ui_widgets import WIDGETS
+from .ui_everywhere import add_links, is_everywhere
+from .ui_group_nodes import expand_group_nodes
+from .ui_values import as_queued, literal, widget_values
 
 MAX_DEPTH = 20
 """Depth limit of nested subgraphs."""
@@ -21,10 +23,6 @@ VIRTUAL = {"Reroute", "PrimitiveNode", "Note", "MarkdownNote", "GetNode", "SetNo
 """Nodes that exist only in the editor."""
 _INPUT, _OUTPUT = "-10", "-20"
 """Ids of a subgraph's own inputs and outputs."""
-_CONTROL = ("fixed", "increment", "decrement", "randomize", "increment-wrap", None)
-"""Values of the unnamed control_after_generate widget behind a seed."""
-_BUTTONS = (None, "", "image", "upload")
-"""Values of buttons, at the end of the list."""
 
 
 class Converted(NamedTuple):
@@ -41,7 +39,12 @@ def is_workflow(data: Any) -> bool:
 
 def to_api(data: Mapping[str, Any]) -> Converted:
     """Convert a workflow into an API graph. Raises ValueError for more than MAX_NODES nodes."""
-    return _Workflow(data).convert()
+    data, warnings = expand_group_nodes(data)
+    data, all_known = add_links(data)
+    converted = _Workflow(data).convert()
+    if not all_known:
+        warnings += ("the workflow hands values on without links by patterns: these are not followed",)
+    return Converted(converted.graph, warnings + converted.warnings)
 
 
 class _Node:
@@ -49,7 +52,7 @@ class _Node:
 
     def __init__(self, data: Mapping[str, Any]) -> None:
         self.id = str(data["id"])
-        self.type: str = data["type"]
+        self.type: str = data["type"].strip()
         self.mode = data.get("mode")
         self.inputs = [entry for entry in _list(data.get("inputs")) if isinstance(entry, Mapping)]
         self.outputs = [entry if isinstance(entry, Mapping) else {} for entry in _list(data.get("outputs"))]
@@ -141,11 +144,14 @@ class _Workflow:
         unnamed: dict[str, _Node] = {}
         warnings: list[str] = []
         for scope, node in self._running(self.root):
-            if node.type.startswith(("workflow>", "workflow/")):
-                warnings.append(f"{node} is a group node, which is not read")
-            elif "everywhere" in node.type.lower():
+            if is_everywhere(node.type) and scope.parent is not None:
                 warnings.append(f"{node} hands values on without links: these are not followed")
-            inputs, known = self._inputs(scope, node)
+            inputs, known, choices = self._inputs(scope, node)
+            if choices:
+                warnings.append(
+                    f"{node} has choices in braces ({short(', '.join(choices[:4]))}): the workflow does not tell which one "
+                    "was made when it was queued"
+                )
             graph[scope.prefix + node.id] = {"class_type": node.type, "inputs": inputs}
             if not known:
                 unnamed[scope.prefix + node.id] = node
@@ -167,9 +173,17 @@ class _Workflow:
             else:
                 yield scope, node
 
-    def _inputs(self, scope: _Scope, node: _Node) -> tuple[dict[str, Any], bool]:
-        """Return the inputs of a node as in the API, and False if the names of its widgets are unknown."""
-        values, known = widget_values(node.type, node.values, [_widget(entry) for entry in node.inputs])
+    def _inputs(self, scope: _Scope, node: _Node) -> tuple[dict[str, Any], bool, list[str]]:
+        """Return the inputs of a node as in the API, False if the names of its widgets are unknown, and its choices."""
+        sockets = (
+            [str(entry.get("type")) for entry in node.inputs if _widget(entry) is None],
+            [str(entry.get("type")) for entry in node.outputs],
+        )
+        values, known = widget_values(node.type, node.values, [_widget(entry) for entry in node.inputs], sockets)
+        choices: list[str] = []
+        for name, value in values.items():
+            values[name], found = as_queued(node.type, name, value)
+            choices += found
         for entry in node.inputs:
             name = _widget(entry) or entry.get("name")
             if isinstance(name, str) and entry.get("link") is not None:
@@ -178,7 +192,7 @@ class _Workflow:
                     values[name] = value
                 elif _widget(entry) is None:
                     values.pop(name, None)
-        return values, known
+        return values, known, choices
 
     def _behind(self, scope: _Scope | None, link: Any) -> Any:
         """Resolve a link to ``[id, slot]``, a value, or ``None``."""
@@ -195,8 +209,10 @@ class _Workflow:
                 name = ports[slot].get("name") if 0 <= slot < len(ports) else None
                 entry = next((e for e in scope.instance.inputs if e.get("name") == name), None)
                 if entry is None or entry.get("link") is None:
-                    return _value(scope.promoted.get(name)) if isinstance(name, str) else None
+                    return literal(scope.promoted.get(name)) if isinstance(name, str) else None
                 scope, link = scope.parent, entry["link"]
+            elif node is not None and node.type == "Reroute" and node.mode == MUTED:
+                link = node.link(0)  # it exists in the editor only, which hands on through it all the same
             elif node is None or node.mode == MUTED:
                 return None
             elif node.mode == BYPASSED:
@@ -204,7 +220,7 @@ class _Workflow:
             elif node.type == "Reroute":
                 link = node.link(0)
             elif node.type == "PrimitiveNode":
-                return _value(node.first_value)
+                return literal(node.first_value)
             elif node.type == "GetNode":
                 scope, link = self._set(scope, node.first_value)
             elif node.id in scope.children:
@@ -222,94 +238,6 @@ class _Workflow:
                 return within, within.sets[name].link(0)
             within = within.parent
         return None, None
-
-
-def widget_values(class_type: str, values: Any, inputs: list[str | None]) -> tuple[dict[str, Any], bool]:
-    """Return widget values by name, and False if their names are unknown.
-
-    inputs: for each socket of the node the name of its widget, or ``None``.
-    """
-    if isinstance(values, Mapping):
-        return {key: _value(value) for key, value in values.items() if isinstance(key, str)}, True
-    if not isinstance(values, list) or not values:
-        return {}, True
-    if class_type in _LISTS:
-        return _LISTS[class_type](values), True
-    # Newer editors name every widget: then there are as many values as names. Older ones name only those that
-    # were turned into sockets, so that a table of the common nodes is needed. Buttons have values too.
-    named = [name for name in inputs if name is not None]
-    table = list(WIDGETS.get(class_type, ()))
-    for buttons in (False, True):
-        for names, fewer in ((named, False), (table, True)):
-            if names and (found := _matched(names, values, fewer, buttons)) is not None:
-                return found, True
-    return {}, class_type in WIDGETS and all(_one_of(value, _BUTTONS) for value in values)
-
-
-def _matched(names: list[str], values: list[Any], fewer: bool, buttons: bool) -> dict[str, Any] | None:
-    """Pair names with values, skipping the unnamed widgets behind seeds; ``None`` if they do not match.
-
-    fewer: the last names may lack values, as in a workflow from before the node had those widgets.
-    buttons: the values of buttons may follow.
-    """
-    found: dict[str, Any] = {}
-    spare = len(values) - len(names)
-    rest = list(values)
-    for name in names:
-        if not rest:
-            break
-        value = rest.pop(0)
-        found[name] = _value(value)
-        # Behind a seed the word itself is enough, as no other widget comes there that has such a value.
-        sure = "seed" in name and isinstance(rest[0] if rest else None, str)
-        if rest and _is_number(value) and _one_of(rest[0], _CONTROL) and (sure or spare > 0):
-            rest.pop(0)
-            spare -= 1
-    if (len(found) < len(names) and not fewer) or not all(_fits(name, value) for name, value in found.items()):
-        return None
-    return found if not rest or (buttons and all(_one_of(value, _BUTTONS) for value in rest)) else None
-
-
-_NUMBERS = {"steps", "cfg", "denoise", "width", "height", "strength_model", "strength_clip", "guidance", "noise_seed"}
-_WORDS = {"scheduler", "text", "add_noise"}
-
-
-def _fits(name: str, value: Any) -> bool:
-    """Return True if a value can belong to a widget: values that are one place off must not pass."""
-    if name in _NUMBERS:
-        return _is_number(value) or value is None
-    if name in _WORDS or name.endswith("_name"):
-        return not _is_number(value) or isinstance(value, bool)
-    return True
-
-
-def _power_loras(values: list[Any]) -> dict[str, Any]:
-    """Name the values of rgthree's Power Lora Loader: objects among buttons."""
-    entries = [value for value in values if isinstance(value, Mapping) and "lora" in value]
-    return {f"lora_{i}": entry for i, entry in enumerate(entries, 1)}
-
-
-def _managed_loras(values: list[Any]) -> dict[str, Any]:
-    """Name the value of LoRA Manager: a list of objects."""
-    lists = (value for value in values if isinstance(value, list))
-    return {"loras": next((v for v in lists if all(isinstance(e, Mapping) for e in v)), [])}
-
-
-def _stacker(values: list[Any]) -> dict[str, Any]:
-    """Name the values of the LoRA Stacker: four for each of its LoRAs."""
-    names = ["input_mode", "lora_count"]
-    for i in range(1, 51):
-        names += [f"lora_name_{i}", f"lora_wt_{i}", f"model_str_{i}", f"clip_str_{i}"]
-    return {name: _value(value) for name, value in zip(names, values, strict=False)}
-
-
-_LISTS = {
-    "Power Lora Loader (rgthree)": _power_loras,
-    "Lora Loader (LoraManager)": _managed_loras,
-    "Lora Stacker (LoraManager)": _managed_loras,
-    "LoRA Stacker": _stacker,
-}
-"""Nodes whose widget values are lists or come in groups."""
 
 
 def _bypass(node: _Node, slot: int) -> Any:
@@ -357,11 +285,6 @@ def _upstream(graph: Mapping[str, Any]) -> list[str]:
     return list(found)
 
 
-def _value(value: Any) -> Any:
-    """Return a widget's value as in the API: a list must not pose as a link."""
-    return {"__value__": value} if isinstance(value, list) else value
-
-
 def _widget(entry: Mapping[str, Any]) -> str | None:
     widget = entry.get("widget")
     name = widget.get("name") if isinstance(widget, Mapping) else None
@@ -374,11 +297,3 @@ def _list(value: Any) -> list[Any]:
 
 def _is_id(value: Any) -> bool:
     return isinstance(value, str | int) and not isinstance(value, bool)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _one_of(value: Any, choices: tuple[Any, ...]) -> bool:
-    return (value is None or isinstance(value, str)) and value in choices

@@ -177,14 +177,16 @@ def _as_text(value: Any) -> str:
 
 
 def _joined(
-    *names: str, delimiter: str = "", between: str = "", skip_empty: bool = False, strip: str = ""
+    *names: str, delimiter: str = "", between: str = "", skip_empty: bool = False, strip: str = "", breaks: str = ""
 ) -> ValueNode:
-    """Join texts by the delimiter at an input, or by ``between``."""
+    """Join texts by the delimiter at an input, or by ``between``, or by a line break if the input ``breaks`` is true."""
 
     def join(arguments: Arguments) -> str | None:
         middle = _as_text(arguments[delimiter]) if delimiter else between
+        if breaks:
+            middle = "\n" if arguments[breaks] in ("true", True) else ""
         middle = "\n" if middle == "\\n" else middle
-        texts = [_as_text(value) for key, value in arguments.items() if key not in (delimiter, strip)]
+        texts = [_as_text(arguments[key]) for key in arguments if key in names or (key not in extras and not breaks)]
         if strip and arguments[strip] in ("true", True):
             texts = [text.strip() for text in texts]
         if skip_empty:
@@ -192,8 +194,18 @@ def _joined(
         length = sum(map(len, texts)) + len(middle) * len(texts)
         return middle.join(texts) if length <= MAX_TEXT else None
 
-    extras = tuple(name for name in (delimiter, strip) if name)
+    extras = tuple(name for name in (delimiter, strip, breaks) if name)
     return ValueNode((*names, *extras), (join,))
+
+
+def _of_versions(mark: str, old: ValueNode, new: ValueNode) -> ValueNode:
+    """Combine two versions of a node: the old one has the input ``mark``."""
+
+    def compute(arguments: Arguments) -> Any:
+        rule = old if arguments[mark] is not None else new
+        return rule.outputs[0]({name: arguments[name] for name in rule.names})  # type: ignore[misc]
+
+    return ValueNode(tuple(dict.fromkeys((*new.names, *old.names))), (compute,))
 
 
 def _replaced(text: str, *pairs: tuple[str, str], outputs: int = 1) -> ValueNode:
@@ -350,8 +362,12 @@ VALUE_NODES: dict[str, ValueNode] = {
     "StringFunction|pysssss": ValueNode(("action", "tidy_tags", "text_a", "text_b", "text_c"), (_string_function,)),
     "JoinStrings": _joined("string1", "string2", delimiter="delimiter"),
     "JoinStringMulti": _joined("string_*", delimiter="delimiter", skip_empty=True),
-    "Text Concatenate": _joined(
-        "text_a", "text_b", "text_c", "text_d", delimiter="delimiter", strip="clean_whitespace", skip_empty=True
+    "Text Concatenate": _of_versions(
+        "linebreak_addition",
+        _joined("text_a", "text_b", "text_c", "text_d", breaks="linebreak_addition", skip_empty=True),
+        _joined(
+            "text_a", "text_b", "text_c", "text_d", delimiter="delimiter", strip="clean_whitespace", skip_empty=True
+        ),
     ),
     "Text Find and Replace": _replaced("text", ("find", "replace")),
     "CR Text Concatenate": _joined("text1", "text2", delimiter="separator"),

@@ -51,14 +51,14 @@ def _ran(schedule: Schedule) -> tuple[int, int] | None:
 
 
 def ran_denoise(sampling: Sampling) -> float:
-    """Return the denoise of a pass, 1 where it is unknown."""
+    """Return the denoise of a pass, 0 where it is unknown."""
     schedule = sampling.schedule
     if schedule is None:
-        return 1.0
+        return 0.0
     if schedule.has_denoise and not schedule.partial:
         return schedule.denoise
     ran = _ran(schedule)
-    return ran[0] / ran[1] if ran and ran[1] else 1.0
+    return ran[0] / ran[1] if ran and ran[1] else 0.0
 
 
 def read_size(reader: GraphReader, base: Node, image_path: ImagePath) -> None:

@@ -55,7 +55,8 @@ def making_pass(reader: GraphReader, image_path: ImagePath, first: Node) -> Node
         differing = _differences(contents[node.id], contents[kept.id])
         if node is kept or not differing:
             continue
-        how = "" if node is first else f" with denoise {ran_denoise(image_path.sampling(node)):.3g}"
+        denoise = ran_denoise(image_path.sampling(node))
+        how = f" with denoise {denoise:.3g}" if denoise and node is not first else ""
         reader.builder.warn(
             f"{node} sampled{how} with another {' and another '.join(differing)} than {kept}: that of {kept} is kept"
         )

@@ -180,13 +180,79 @@ def test_list_value_does_not_pose_as_a_link() -> None:
 
 def test_unknown_node_is_named_and_not_guessed() -> None:
     w = plain_workflow()
-    w.add(30, "Fancy Loader", ["x.safetensors", 3], "", "MODEL:MODEL")
+    w.add(30, "Fancy Loader", ["x", 3], "", "MODEL:MODEL")
     relink(w, 3, "model", 30, 0)
     generation = read(w)
     assert generation.checkpoint is None
     assert any("node 30 (Fancy Loader)" in w for w in generation.warnings)
     w.add(31, "Fancy Note", ["x", "y"])
     assert not any("Fancy Note" in w for w in read(w).warnings)
+
+
+def test_unknown_node_is_read_by_the_types_of_its_values_and_sockets() -> None:
+    w = plain_workflow()
+    w.add(30, "Fancy Loader", ["fp8", "x.safetensors", 3], "", "MODEL:MODEL CLIP:CLIP VAE:VAE")
+    w.add(31, "Fancy LoRA", ["l.safetensors", 0.7, 0.5], "model:MODEL clip:CLIP", "MODEL:MODEL CLIP:CLIP")
+    w.link(30, 0, 31, "model")
+    w.link(30, 1, 31, "clip")
+    relink(w, 3, "model", 31, 0)
+    relink(w, 6, "clip", 31, 1)
+    relink(w, 7, "clip", 31, 1)
+    generation = read(w)
+    assert (generation.checkpoint, generation.loras) == ("x.safetensors", (Lora("l.safetensors", 0.7, 0.5),))
+    assert any("node 30 (Fancy Loader)" in w for w in generation.warnings)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [0.5, 77, "fixed", 21, 4.5, "euler", "karras", 0.9, True],
+        [21, 4.5, "euler", "karras", 0.9, "GPU", 77, "randomize"],
+        [21, 4.5, "euler", "karras", 0.9, 1234567],
+    ],
+)
+def test_settings_of_an_unknown_sampler_stand_around_its_name(values: list[Any]) -> None:
+    found, known = widget_values("Fancy Sampler", values, [], (["MODEL"], ["LATENT"]))
+    assert not known and (found["steps"], found["cfg"], found["denoise"]) == (21, 4.5, 0.9)
+    assert (found["sampler_name"], found["scheduler"]) == ("euler", "karras") and found["seed"] in (77, 1234567)
+
+
+@pytest.mark.parametrize("control", [True, False, "fixed", None])
+def test_what_stands_behind_a_seed(control: Any) -> None:
+    found, known = widget_values("KSampler", [11, control, 20, 7, "euler", "normal", 1], [])
+    assert known and (found["seed"], found["steps"], found["denoise"]) == (11, 20, 1)
+
+
+@pytest.mark.parametrize("kind", ["UNETLoaderMultiGPU", "UNETLoaderDisTorch2MultiGPU"])
+def test_nodes_for_several_gpus_have_the_values_of_the_plain_one(kind: str) -> None:
+    found, known = widget_values(kind, ["u.safetensors", "default", "cuda:1", 14, "cpu"], [])
+    assert known and found["unet_name"] == "u.safetensors"
+
+
+def test_versions_of_a_node() -> None:
+    assert widget_values("Text Concatenate", ["true"], []) == ({"linebreak_addition": "true"}, True)
+    assert widget_values("Text Concatenate", [", ", "true"], []) == (
+        {"delimiter": ", ", "clean_whitespace": "true"}, True,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("value", [True, False, "true", "False", 3])
+def test_switch_or_number_never_enters_a_prompt(value: Any) -> None:
+    assert widget_values("CLIPTextEncode", [value], []) == ({}, False)
+
+
+def test_text_is_read_as_it_was_queued() -> None:
+    w = plain_workflow()
+    node_of(w, 6)["widgets_values"] = ["a {red|blue} lake // note\n/* more */ at \\{dusk\\}"]
+    generation = read(w)
+    assert generation.positive is not None and generation.positive.split() == [
+        "a",
+        "{red|blue}",
+        "lake",
+        "at",
+        "\\{dusk\\}",
+    ]
+    assert any("{red|blue}" in warning for warning in generation.warnings)
 
 
 def test_power_lora_loader() -> None:
@@ -257,13 +323,97 @@ def test_get_node_without_its_set_node() -> None:
     assert read(w).checkpoint is None
 
 
-def test_values_handed_on_without_links_are_named() -> None:
+def unlinked(w: Workflow, target: int, *names: str) -> None:
+    for entry in node_of(w, target)["inputs"]:
+        if entry["name"] in names:
+            entry["link"] = None
+
+
+def test_values_are_handed_on_everywhere() -> None:
     w = plain_workflow()
-    w.add(40, "Anything Everywhere", [], "anything:*")
+    w.add(40, "Anything Everywhere", [], "anything:MODEL")
+    w.link(10, 0, 40, "anything")
+    w.add(41, "Prompts Everywhere", [], "+ve:CONDITIONING -ve:CONDITIONING")
+    w.link(6, 0, 41, "+ve")
+    w.link(7, 0, 41, "-ve")
+    unlinked(w, 3, "model", "positive", "negative")
+    assert replace(read(w), **BARE) == PLAIN  # type: ignore[arg-type]
+
+
+def test_recorded_links_of_use_everywhere_are_followed() -> None:
+    w = plain_workflow()
+    w.add(40, "Anything Everywhere", [], "anything:MODEL")
+    inputs = [entry["name"] for entry in node_of(w, 3)["inputs"]]
+    unlinked(w, 3, "model")
+    link = {
+        "downstream": 3,
+        "downstream_slot": inputs.index("model"),
+        "upstream": "10",
+        "upstream_slot": 0,
+        "type": "MODEL",
+    }
+    generation = read({**w.data(), "extra": {"ue_links": [link]}})
+    assert replace(generation, **BARE) == PLAIN  # type: ignore[arg-type]
+
+
+def test_value_that_two_hand_on_is_taken_from_none() -> None:
+    w = plain_workflow()
+    for node_id, source in ((40, 10), (41, 11)):
+        w.add(node_id, "Anything Everywhere", [], "anything:MODEL")
+        w.link(source, 0, node_id, "anything")
+    unlinked(w, 3, "model")
+    assert read(w).checkpoint is None
+
+
+def test_values_handed_on_by_patterns_are_named() -> None:
+    w = plain_workflow()
+    w.add(40, "Anything Everywhere?", [".*", ".*"], "anything:MODEL")
+    assert any("by patterns" in x for x in read(w).warnings)
+
+
+def grouped(values: list[Any] | None = None, inner_text: str = "as it was defined") -> dict[str, Any]:
+    """The plain workflow with both encoders in a group node."""
+    w = plain_workflow()
+    data = w.data()
+    encoders = [{**node_of(w, i), "index": n} for n, i in enumerate((6, 7))]
+    for node, text in zip(encoders, (inner_text, "other"), strict=True):
+        node["widgets_values"] = [text]
+        node["inputs"] = [{**entry, "link": None} for entry in node["inputs"] if "widget" not in entry]
+    clip = next(entry["link"] for entry in node_of(w, 6)["inputs"] if entry["name"] == "clip")
+    instance = {
+        "id": 50, "type": "workflow>Prompts", "mode": 0, "widgets_values": values or ["a lake", "blurry"],
+        "inputs": [{"name": "clip", "type": "CLIP", "link": clip}, {"name": "CLIPTextEncode clip", "type": "CLIP", "link": clip}],
+        "outputs": [{"name": "a", "type": "CONDITIONING"}, {"name": "b", "type": "CONDITIONING"}],
+    }  # fmt: skip
+    data["nodes"] = [node for node in data["nodes"] if node["id"] not in (6, 7)] + [instance]
+    data["links"] = [
+        [link[0], 50, 0 if link[1] == 6 else 1, *link[3:]] if link[1] in (6, 7) else link for link in data["links"]
+    ]
+    group = {"nodes": encoders, "links": [], "external": [[0, 0, "CONDITIONING"], [1, 0, "CONDITIONING"]]}
+    return {**data, "extra": {"groupNodes": {"Prompts": group}}}
+
+
+def test_group_node() -> None:
+    generation = read(grouped())
+    assert (generation.positive, generation.negative, generation.checkpoint) == ("a lake", "blurry", PLAIN.checkpoint)
+    assert generation.fields["positive"] == "workflow node 50:0 (CLIPTextEncode).text"
+
+
+def test_values_of_a_group_node_that_cannot_be_told_apart_are_not_those_of_its_definition() -> None:
+    generation = read(grouped(["a lake"]))
+    assert generation.positive is None and any("node 50 (a group node)" in w for w in generation.warnings)
+
+
+def test_group_node_without_its_definition_is_named() -> None:
+    w = plain_workflow()
     w.add(41, "workflow>my group", [1, 2], "x:MODEL", "y:MODEL")
-    warnings = read(w).warnings
-    assert any("node 40 (Anything Everywhere)" in x for x in warnings)
-    assert any("node 41 (workflow>my group) is a group node" in x for x in warnings)
+    assert any("node 41 (workflow>my group) is a group node" in x for x in read(w).warnings)
+
+
+def test_group_node_of_itself_ends() -> None:
+    data = grouped()
+    data["extra"]["groupNodes"]["Prompts"]["nodes"][0]["type"] = "workflow>Prompts"
+    assert read(data).seed is not None
 
 
 # subgraphs

@@ -94,7 +94,7 @@ PAD, ENCODE, SAMPLER, DECODE, RESULT, SHARPEN, SAVE, COMPARE, HELP, COPY = 9, 10
 COPY_TITLE = "VAE Decode (copy)"
 
 SHARED_NODES = (
-    Node(IMAGE, "DistilleryLoadImage", "Load Image + Recall", (0, 0), (310, 1340), {"image": "", "max_megapixels": 64}, USER),
+    Node(IMAGE, "DistilleryLoadImage", "Load Image + Recall", (0, 0), (310, 1340), {"image": ""}, USER),
     Node(
         COMMAND, "DistilleryParameters", "Upscale Parameters", (350, 1000), (280, 340),
         {"generation": Link(IMAGE, "generation", ((330, 140), (330, 960))), "command": ""}, USER,

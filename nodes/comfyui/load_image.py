@@ -10,16 +10,12 @@ import folder_paths
 from comfy_api.latest import io
 
 from ..errors import DistilleryError
-from ..image_formats import MAX_PIXELS
 from ..imaging.pixels import load_pixels
 from ..model_files.download import sha256_of
 from ..recall import recall
 from ..summary import summarize_image
 from .show import find_model, show
 from .types import CATEGORY, GenerationLink
-
-MAX_MEGAPIXELS = 178
-"""Beyond that many, Pillow itself refuses an image."""
 
 
 class LoadImageRecall(io.ComfyNode):
@@ -46,16 +42,6 @@ class LoadImageRecall(io.ComfyNode):
                     tooltip="The image to upscale. Use the original file: copies made by chat programs and "
                     "converters have usually lost the metadata.",
                 ),
-                io.Int.Input(
-                    "max_megapixels",
-                    default=MAX_PIXELS // 10**6,
-                    min=1,
-                    max=MAX_MEGAPIXELS,
-                    optional=True,
-                    advanced=True,
-                    tooltip="Larger images are refused before they are decoded: one of 64 million pixels takes 1 GB of "
-                    "memory here, and its result four times that.",
-                ),
             ],
             outputs=[
                 io.Image.Output("image", tooltip="The image without its alpha channel, upright (EXIF is applied)."),
@@ -67,9 +53,9 @@ class LoadImageRecall(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, image: str, max_megapixels: int = MAX_PIXELS // 10**6) -> io.NodeOutput:
+    def execute(cls, image: str) -> io.NodeOutput:
         path = folder_paths.get_annotated_filepath(image)
-        pixels = load_pixels(path, max_megapixels * 10**6)
+        pixels = load_pixels(path)
         generation = recall(Path(path)).warn(*pixels.warnings)
         return io.NodeOutput(
             pixels.colour, pixels.transparency, generation, ui=show(summarize_image(generation, find_model))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+from .model_parts import MAX_PATCHES, Parts, Patch, parts_to_dict, patch_to_dict, to_parts, to_patch
 from .values import CHECKS, STRENGTH, to_hash, to_text
 
 
@@ -69,6 +70,10 @@ class Generation:
     checkpoint_hash: str | None = None
     """The file's hash as the image gives it, lower-case hexadecimal: the beginning of its SHA-256
     (10 digits or more), or A1111's old hash (8 digits)."""
+    parts: Parts | None = None
+    """The files beside ``checkpoint``, where that is a diffusion model alone; None: a whole checkpoint."""
+    patches: tuple[Patch, ...] = ()
+    """Stock nodes that change the model's sampling, in the order in which they are applied."""
     vae: str | None = None
     """``None``: the checkpoint's own."""
     vae_hash: str | None = None
@@ -80,7 +85,7 @@ class Generation:
     height: int | None = None
     hires: HiRes = HiRes()
     family: str | None = None
-    """``sd15``, ``sdxl``, ``flux`` or ``sd3`` where the image says so."""
+    """One of :data:`.values.FAMILIES` where the image says so."""
     sharpen: float | None = None
     """Sharpening that the image has already had, 0 … 1."""
     fields: Mapping[str, str] = field(default_factory=dict)
@@ -113,6 +118,10 @@ def to_dict(generation: Generation, carried: bool = True) -> dict[str, Any]:
             value = [{k: getattr(lora, k) for k in _LORA_KEYS} for lora in value]
         elif f.name == "hires":
             value = {k: getattr(value, k) for k in _HIRES_KEYS if getattr(value, k) is not None}
+        elif f.name == "parts":
+            value = parts_to_dict(value)
+        elif f.name == "patches":
+            value = [patch_to_dict(patch) for patch in value]
         elif f.name in ("fields", "carried"):
             value = dict(value)
         elif f.name == "warnings":
@@ -159,6 +168,15 @@ def from_dict(data: Any) -> Generation:
     hires = data.get("hires")
     if isinstance(hires, Mapping):
         values["hires"] = HiRes(**{k: take(hires, k, CHECKS[f"hires.{k}"], "hires.") for k in _HIRES_KEYS})
+
+    values["parts"] = take(data, "parts", to_parts)
+    patches = []
+    listed = data.get("patches")
+    for i, entry in enumerate(listed[:MAX_PATCHES]) if isinstance(listed, list) else ():
+        patch = to_patch(entry.get("node"), entry.get("values")) if isinstance(entry, Mapping) else None
+        patches += [patch] if patch is not None else []
+        dropped.extend([f"patches[{i}]"] if patch is None else [])
+    values["patches"] = tuple(patches)
 
     where = data.get("fields")
     values["fields"] = {str(k): str(v) for k, v in where.items()} if isinstance(where, Mapping) else {}

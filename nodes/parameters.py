@@ -26,8 +26,18 @@ MAX_PROMPT = 6000
 """Characters of a prompt that are encoded: 10,000 tripled the time of a job, 40,000 took 81 s, and what stands so far behind
 moves nothing."""
 
-SAMPLING = {"sd15": ("uni_pc", "karras"), "sdxl": ("euler_ancestral", "karras")}
+SAMPLING = {
+    "sd15": ("uni_pc", "karras"), "sdxl": ("euler_ancestral", "karras"), "sd3": ("dpmpp_2m", "sgm_uniform"),
+    **dict.fromkeys(
+        ("flux", "flux2", "chroma", "qwen_image", "z_image", "lumina2", "hidream", "auraflow"), ("euler", "simple")
+    ),
+}  # fmt: skip
 """Sampler and scheduler by model family, for images that do not name them."""
+GUIDED = ("flux", "flux2")
+"""Families whose guidance is distilled into the model, so that CFG is 1 where the image does not say."""
+FEW_STEPS = 8
+"""Steps up to which a model counts as distilled to few steps, where CFG is at most FEW_STEPS_CFG too: as many are run then."""
+FEW_STEPS_CFG = 2.5
 HIRES_TILE = {"sd15": 768, "sdxl": 1024}
 """Side of a HiRes tile in pixels by model family."""
 DEFAULT_FAMILY = "sd15"

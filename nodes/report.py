@@ -6,15 +6,16 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .generation import Generation, Lora
+from .model_parts import Parts, patch_text
 
 FIELDS = (
     "origin", "positive", "negative", "seed", "cfg", "steps", "sampler", "scheduler", "denoise", "guidance", "checkpoint",
-    "checkpoint_hash", "vae", "vae_hash", "loras", "clip_skip", "width", "height", "hires.steps", "hires.denoise", "hires.tile", "hires.scale",
+    "checkpoint_hash", "parts", "patches", "vae", "vae_hash", "loras", "clip_skip", "width", "height", "hires.steps", "hires.denoise", "hires.tile", "hires.scale",
     "hires.upscaler", "hires.keep", "family", "sharpen",
 )  # fmt: skip
 """In the order in which they are shown."""
 
-_ONLY_WHERE_KNOWN = {"guidance", "checkpoint_hash", "vae_hash"}
+_ONLY_WHERE_KNOWN = {"guidance", "checkpoint_hash", "vae_hash", "parts", "patches"}
 """Fields that most images cannot have: no row says that they are missing."""
 
 NO_DATA = "No generation data. To upscale it give --prompt and --model, or --power 0."
@@ -33,6 +34,9 @@ def as_rows(generation: Generation) -> list[Row]:
                 rows.append((f"lora {i}", _lora(lora), where))
             if not generation.loras:
                 rows.append(("loras", "none" if where else "", where))
+            continue
+        if name == "patches":
+            rows += [("patch", patch_text(patch), where) for patch in generation.patches]
             continue
         holder: Any = generation
         for part in name.split("."):
@@ -72,6 +76,9 @@ def _flat(name: str, value: Any) -> Iterator[tuple[str, str]]:
 def _text(value: Any) -> str:
     if value is None:
         return ""
+    if isinstance(value, Parts):
+        named = [f"type {value.type}"] * bool(value.type) + [f"dtype {value.dtype}"] * bool(value.dtype)
+        return "; ".join([", ".join(value.encoders) or "text encoders not named", *named])
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):

@@ -9,7 +9,20 @@ from typing import TypeVar
 from .command import Command
 from .errors import DistilleryError
 from .generation import Generation, HiRes
-from .parameters import BY_NAME, CFG, DEFAULT_FAMILY, HIRES_STEPS, MAX_PROMPT, NEGATIVE_SUFFIX, POWER, SAMPLING, SHARPEN
+from .parameters import (
+    BY_NAME,
+    CFG,
+    DEFAULT_FAMILY,
+    FEW_STEPS,
+    FEW_STEPS_CFG,
+    GUIDED,
+    HIRES_STEPS,
+    MAX_PROMPT,
+    NEGATIVE_SUFFIX,
+    POWER,
+    SAMPLING,
+    SHARPEN,
+)  # fmt: skip
 
 NO_DATA = (
     "This image carries no generation data that can be read, so there is nothing to keep. Give a prompt "
@@ -101,6 +114,10 @@ def settings_for(
     if command.model is not None:
         places["checkpoint"] = COMMAND
         checkpoint, checkpoint_hash = command.model, None  # the hash is that of the image's own
+        if generation.parts is not None or generation.patches:
+            # Encoders and sampling belong to the model that was left.
+            generation = replace(generation, parts=None, patches=(), guidance=None)
+            warnings.append("what the image says of its own model (text encoders, sampling) is not used with --model")
     given_negative = None if command.negative is None else negative_prompt(generation.negative, command.negative)
 
     def bounded(name: str, prompt: str) -> str:
@@ -114,8 +131,8 @@ def settings_for(
         positive=bounded("positive", choose("positive", command.prompt, generation.positive, "")),
         negative=bounded("negative", choose("negative", given_negative, generation.negative, "")),
         seed=choose("seed", command.seed, generation.seed, 0),
-        steps=choose("hires.steps", None, generation.hires.steps or None, HIRES_STEPS),
-        cfg=choose("cfg", command.cfg, generation.cfg, CFG),
+        steps=choose("hires.steps", None, generation.hires.steps or few_steps(generation), HIRES_STEPS),
+        cfg=choose("cfg", command.cfg, generation.cfg, 1.0 if generation.family in GUIDED else CFG),
         sampler=sampling["sampler"],
         scheduler=sampling["scheduler"],
         denoise=denoise,
@@ -124,6 +141,8 @@ def settings_for(
         keep=command.keep,
         generation=generation,
     )
+    if denoise > 0 and settings.steps < 2:
+        warnings.append(f"only {settings.steps} step is run, as the image had: --power says little then")
     places["hires.scale"] = "this upscale"
     upscaler = generation.hires.upscaler
     if command.upscaler is not None:
@@ -149,6 +168,12 @@ def settings_for(
         fields=places,
     )
     return replace(settings, generation=used.warn(*warnings))
+
+
+def few_steps(generation: Generation) -> int | None:
+    """Return the steps of an image whose model is distilled to few of them; None for others."""
+    steps, cfg = generation.steps, generation.cfg
+    return steps if steps is not None and steps <= FEW_STEPS and cfg is not None and cfg <= FEW_STEPS_CFG else None
 
 
 def resolve(given: T | None, recalled: T | None, default: T) -> tuple[T, str]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 
 from .generation import Generation, Lora
+from .model_parts import patch_text
 
 SUMMARY_KEY = "distillery_summary"
 """Name of the summary among the results that a node sends to the editor."""
@@ -21,7 +22,7 @@ BUILT_IN, INSTALLED, MISSING, BY_HASH = "built in", "installed", "not installed"
 """Notes on a file that an image names. ``installed as NAME`` where another name is used for it."""
 
 Find = Callable[[str, str, "str | None"], str]
-"""Returns the note on a file: folder of the models (``checkpoints``, ``vae``, ``loras``), name, hash."""
+"""Returns the note on a file: folder below models (``checkpoints``, ``diffusion_models``, ``vae`` …), name, hash."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,12 @@ def _models(g: Generation, find: Find | None = None) -> Iterator[Row]:
         return Row(name, shown or file, note, note == MISSING)
 
     if g.checkpoint:
-        yield row("Checkpoint", "checkpoints", g.checkpoint, g.checkpoint_hash)
+        name, folder = ("Checkpoint", "checkpoints") if g.parts is None else ("Diffusion model", "diffusion_models")
+        yield row(name, folder, g.checkpoint, g.checkpoint_hash)
+    for encoder in g.parts.encoders if g.parts else ():
+        yield row("Text encoder", "text_encoders", encoder, None)
+    for patch in g.patches:
+        yield Row("Sampling patch", patch_text(patch))
     if g.vae:
         yield row("VAE", "vae", g.vae, g.vae_hash)
     for lora in g.loras:

@@ -63,14 +63,20 @@ def _family(value: Any) -> str | None:
     return _FAMILIES.get(value.strip().lower()) if isinstance(value, str) else None
 
 
-_FAMILIES = {"sd15": "sd15", "sd1.5": "sd15", "sd1": "sd15", "sdxl": "sdxl", "xl": "sdxl", "flux": "flux", "sd3": "sd3"}
+FAMILIES = (
+    "sd15", "sdxl", "sd3", "flux", "flux2", "chroma", "qwen_image", "z_image", "lumina2", "hidream", "auraflow",
+)  # fmt: skip
+"""Model families that are told apart."""
+_FAMILIES = {**{name: name for name in FAMILIES}, "sd1.5": "sd15", "sd1": "sd15", "xl": "sdxl"}
 
 
 def _keep(value: Any) -> str | None:
     return value if value in ("detail", "colours", "both", "nothing") else None
 
 
-def _whole(low: int, high: int) -> Callable[[Any], int | None]:
+def whole(low: int, high: int) -> Callable[[Any], int | None]:
+    """A check for whole numbers within bounds."""
+
     def check(value: Any) -> int | None:
         number = to_integer(value)
         return number if number is not None and low <= number <= high else None
@@ -78,7 +84,9 @@ def _whole(low: int, high: int) -> Callable[[Any], int | None]:
     return check
 
 
-def _real(low: float, high: float) -> Callable[[Any], float | None]:
+def real(low: float, high: float) -> Callable[[Any], float | None]:
+    """A check for numbers within bounds."""
+
     def check(value: Any) -> float | None:
         number = to_number(value)
         return number if number is not None and low <= number <= high else None
@@ -90,28 +98,28 @@ def _real(low: float, high: float) -> Callable[[Any], float | None]:
 CHECKS: dict[str, Callable[[Any], Any]] = {
     "positive": to_text,
     "negative": to_text,
-    "seed": _whole(0, MAX_SEED),
-    "cfg": _real(0, 100),
-    "steps": _whole(1, 10_000),
+    "seed": whole(0, MAX_SEED),
+    "cfg": real(0, 100),
+    "steps": whole(1, 10_000),
     "sampler": to_name,
     "scheduler": to_name,
-    "denoise": _real(0, 1),
-    "guidance": _real(0, 100),
+    "denoise": real(0, 1),
+    "guidance": real(0, 100),
     "checkpoint": to_name,
     "checkpoint_hash": to_hash,
     "vae": to_name,
     "vae_hash": to_hash,
-    "clip_skip": _whole(1, 24),
-    "width": _whole(1, 100_000),
-    "height": _whole(1, 100_000),
+    "clip_skip": whole(1, 24),
+    "width": whole(1, 100_000),
+    "height": whole(1, 100_000),
     "family": _family,
-    "sharpen": _real(0, 1),
-    "hires.steps": _whole(1, 10_000),
-    "hires.denoise": _real(0, 1),
-    "hires.tile": _whole(64, 16_384),
-    "hires.scale": _real(0.05, 64),
+    "sharpen": real(0, 1),
+    "hires.steps": whole(1, 10_000),
+    "hires.denoise": real(0, 1),
+    "hires.tile": whole(64, 16_384),
+    "hires.scale": real(0.05, 64),
     "hires.upscaler": to_name,
     "hires.keep": _keep,
 }
-STRENGTH = _real(-100, 100)
+STRENGTH = real(-100, 100)
 """Check of a LoRA's strength, on the model or on the text encoder."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import comfy.model_management
+import comfy.sd
 import comfy.utils
 import folder_paths
 from comfy_api.latest import io
@@ -16,16 +17,22 @@ from comfy_api.latest import io
 import nodes as stock  # ComfyUI's own module of that name
 
 from ..model_files.aliases import read_aliases
+from ..model_files.diffusion_models import diffusion_family, encoder_kind, latent_channels
 from ..model_files.families import inspect_checkpoint, inspect_lora
 from ..model_files.file_hashes import CACHE_NAME, HashCache, HashIndex
 from ..model_files.mini import ensure_mini
+from ..model_files.parts_plan import InstalledParts, PartFiles, PartsPlan
 from ..model_files.plan import BUILT_IN_FALLBACK, NO_FALLBACK, Files, Installed, ModelPlan, plan_models
 from ..parameters import MINI_NAME
 from ..settings import Settings
 from ..summary import summarize_models
+from .model_patches import apply_patches, run_stock
 from .model_paths import identities, model_path
 from .show import aliases_file, show
 from .types import CATEGORY, GenerationLink, SettingsLink
+
+GGUF_LOADER = "UnetLoaderGGUF"
+"""ComfyUI-GGUF's loader of diffusion models."""
 
 
 class LoadModels(io.ComfyNode):
@@ -45,7 +52,7 @@ class LoadModels(io.ComfyNode):
             node_id="DistilleryLoadModels",
             display_name="Load Models (recalled)",
             category=CATEGORY,
-            description="Loads the checkpoint, VAE and LoRAs that the image was made with. Names are matched "
+            description="Loads the checkpoint (or diffusion model and text encoders), VAE and LoRAs that the image was made with. Names are matched "
             "exactly, then by your aliases, then by file name without folder and extension, then by the file's hash.",
             search_aliases=["distillery", "load recalled checkpoint", "lora"],
             inputs=[
@@ -90,7 +97,7 @@ class LoadModels(io.ComfyNode):
     def fingerprint_inputs(cls, **_: Any) -> Any:
         # Models that were installed or replaced since the last run count, and so do changed aliases. Which of the files
         # are used is not known here: the settings are a link.
-        kinds = ("checkpoints", "vae", "loras", "embeddings")
+        kinds = ("checkpoints", "diffusion_models", "text_encoders", "vae", "loras", "embeddings")
         aliases = [f"{alias.section} {alias.old} = {alias.new}" for alias in read_aliases(aliases_file()).entries]
         return [identities(kind) for kind in kinds], aliases
 
@@ -118,6 +125,13 @@ def _installed() -> Installed:
         checkpoints=files("checkpoints"),
         vaes=files("vae"),
         loras=files("loras"),
+        models=files("diffusion_models"),
+        parts=InstalledParts(
+            models=_parts("diffusion_models", diffusion_family),
+            encoders=_parts("text_encoders", encoder_kind),
+            vaes=_parts("vae", latent_channels),
+            gguf=GGUF_LOADER in stock.NODE_CLASS_MAPPINGS,
+        ),
         embeddings=folder_paths.get_filename_list("embeddings"),
         aliases=read_aliases(aliases_file()),
         is_inpainting=lambda name: info(name).inpainting,
@@ -126,12 +140,28 @@ def _installed() -> Installed:
     )
 
 
+def _parts(folder: str, kind: Callable[[Path], Any]) -> PartFiles:
+    def look(name: str) -> Any:
+        path = model_path(folder, name)
+        return None if path is None else kind(path)
+
+    return PartFiles(folder_paths.get_filename_list(folder), look)
+
+
 def _load(plan: ModelPlan) -> tuple[Any, Any, Any]:
     """MODEL, CLIP and VAE of a plan, each stage kept for the next image that is made with the same files."""
-    checkpoint = identities("checkpoints", [plan.checkpoint])
-    model, clip, vae = _kept(
-        "checkpoint", checkpoint, lambda: stock.CheckpointLoaderSimple().load_checkpoint(plan.checkpoint)[:3]
-    )
+    checkpoint: Any
+    if plan.parts is not None:
+        parts = plan.parts
+        checkpoint = [
+            identities("diffusion_models", [parts.model]), identities("text_encoders", parts.encoders), parts.dtype, parts.type,
+        ]  # fmt: skip
+        model, clip, vae = _kept("checkpoint", checkpoint, lambda: _load_parts(parts))
+    else:
+        checkpoint = identities("checkpoints", [plan.checkpoint])
+        model, clip, vae = _kept(
+            "checkpoint", checkpoint, lambda: stock.CheckpointLoaderSimple().load_checkpoint(plan.checkpoint)[:3]
+        )
     if plan.vae is not None:
         name = plan.vae
         vae = _kept("vae", identities("vae", [name]), lambda: stock.VAELoader().load_vae(name)[0])
@@ -143,10 +173,30 @@ def _load(plan: ModelPlan) -> tuple[Any, Any, Any]:
         for lora in plan.loras:
             loader = stock.LoraLoader()
             patched = loader.load_lora(*patched, lora.name, lora.strength_model, lora.strength_clip)
-        return patched
+        return apply_patches(patched[0], plan.patches, plan.guidance), patched[1]
 
     loras = [(identities("loras", [lora.name]), lora.strength_model, lora.strength_clip) for lora in plan.loras]
-    return *_kept("patched", (checkpoint, plan.clip_skip, loras), patch), vae
+    patches = [(p.node, sorted(p.values.items())) for p in plan.patches]
+    return *_kept("patched", (checkpoint, plan.clip_skip, loras, patches, plan.guidance), patch), vae
+
+
+def _load_parts(parts: PartsPlan) -> tuple[Any, Any, None]:
+    """Diffusion model and text encoders out of files of their own; the VAE is loaded like any other."""
+    if parts.model.lower().endswith(".gguf"):
+        model = run_stock(GGUF_LOADER, unet_name=parts.model)[0]
+    else:
+        model = stock.UNETLoader().load_unet(parts.model, parts.dtype)[0]
+    if any(name.lower().endswith(".gguf") for name in parts.encoders):
+        count = {1: "", 2: "Dual", 3: "Triple", 4: "Quadruple"}[len(parts.encoders)]
+        names = {f"clip_name{i if len(parts.encoders) > 1 else ''}": n for i, n in enumerate(parts.encoders, 1)}
+        return model, run_stock(f"{count}CLIPLoaderGGUF", **names, type=parts.type)[0], None
+    clip = comfy.sd.load_clip(
+        ckpt_paths=[folder_paths.get_full_path_or_raise("text_encoders", name) for name in parts.encoders],
+        embedding_directory=folder_paths.get_folder_paths("embeddings"),
+        # As ComfyUI's loaders do: a type without an entry of its own, such as sdxl, is Stable Diffusion's.
+        clip_type=getattr(comfy.sd.CLIPType, parts.type.upper(), comfy.sd.CLIPType.STABLE_DIFFUSION),
+    )
+    return model, clip, None
 
 
 def _kept(stage: str, key: Any, load: Callable[[], Any]) -> Any:

@@ -22,7 +22,9 @@ def find_model(folder: str, name: str, digest: str | None) -> str:
     """The note on a model that an image names: see :data:`..summary.Find`. No file is read for its hash."""
     if folder == "checkpoints" and match_name(name, [MINI_NAME]):
         return BUILT_IN
-    found = Search(read_aliases(aliases_file())).find(name, None, Files(folder_paths.get_filename_list(folder)), folder)
+    section = "checkpoints" if folder == "diffusion_models" else folder
+    files = Files(folder_paths.get_filename_list(folder))
+    found = Search(read_aliases(aliases_file())).find(name, None, files, section)
     if found is None:
         return BY_HASH if digest else MISSING
     return f"{INSTALLED} as {found.name}" if found.how else INSTALLED

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from ..errors import DistilleryError
 from ..generation import Generation, Lora
+from ..model_parts import Parts, Patch
 from ..parameters import MINI_NAME
 from .aliases import NO_ALIASES, Aliases
 from .embeddings import missing_embeddings
 from .file_hashes import OLD_DIGITS
 from .names import exact_name, match_name, nearest, without_inpainting
+from .parts_plan import InstalledParts, PartsPlan, plan_parts
 
 BUILT_IN_FALLBACK = "distillery-mini (built in)"
 """Fallback choice: the small model that ships with this project, where no other checkpoint is installed."""
@@ -41,6 +43,10 @@ class Installed:
     checkpoints: Files
     vaes: Files
     loras: Files
+    models: Files = Files(())
+    """Diffusion models in files of their own."""
+    parts: InstalledParts = field(default_factory=InstalledParts)
+    """What the headers of diffusion models, text encoders and VAEs say."""
     embeddings: Sequence[str] = ()
     aliases: Aliases = NO_ALIASES
     is_inpainting: Callable[[str], bool] = lambda name: False
@@ -56,12 +62,25 @@ class ModelPlan:
     """The files to load, by the names that ComfyUI's loaders take."""
 
     checkpoint: str
+    """Or the diffusion model, where there are parts."""
     vae: str | None
     """None: the checkpoint's own."""
     loras: tuple[Lora, ...]
     clip_skip: int | None
     generation: Generation
     """The generation as used: these names, and warnings about everything that differs from the image."""
+    parts: PartsPlan | None = None
+    """The files of a model in parts; None: a whole checkpoint."""
+
+    @property
+    def patches(self) -> tuple[Patch, ...]:
+        """Stock nodes to apply to the model."""
+        return self.generation.patches
+
+    @property
+    def guidance(self) -> float | None:
+        """Distilled guidance; None: the model's own."""
+        return self.generation.guidance
 
 
 def plan_models(generation: Generation, installed: Installed, fallback: str, missing_lora: str) -> ModelPlan:
@@ -75,12 +94,24 @@ def plan_models(generation: Generation, installed: Installed, fallback: str, mis
     warnings = search.warnings
     warnings.extend(installed.aliases.warnings)
     places = dict(generation.fields)
-    chosen = _checkpoint(generation, installed, fallback, search)
+    in_parts = _diffusion_model(generation, installed, search)
+    chosen = in_parts or _checkpoint(generation, installed, fallback, search)
     checkpoint = chosen.name
     vae: Found | None = None
-    if checkpoint == MINI_NAME:
+    parts: PartsPlan | None = None
+    if in_parts is not None:
+        parts = plan_parts(checkpoint, generation.parts or Parts(), generation.vae, generation.family, installed.parts)
+        warnings.extend(parts.notes)
+        vae = Found(parts.vae, generation.vae_hash)
+        loras = _loras(generation, installed, missing_lora, search, places)
+        clip_skip = generation.clip_skip if parts.family == "sd15" else None
+        warnings.extend(_unfit_loras(loras, checkpoint, parts.family, installed))
+        dtype = generation.parts.dtype if generation.parts is not None else None
+        generation = replace(generation, parts=Parts(parts.encoders, parts.type, dtype))
+    elif checkpoint == MINI_NAME:
         loras = _parts_of_mini(generation, warnings)
         clip_skip = None
+        generation = replace(generation, parts=None, patches=(), guidance=None)
     else:
         vae = _vae(generation, installed, search)
         loras = _loras(generation, installed, missing_lora, search, places)
@@ -94,10 +125,12 @@ def plan_models(generation: Generation, installed: Installed, fallback: str, mis
         warnings.extend(_unfit_loras(loras, checkpoint, family, installed))
         if family == "sdxl":
             clip_skip = None
+        if generation.parts is not None:  # another model stands in
+            generation = replace(generation, parts=None, patches=(), guidance=None)
     warnings.extend(missing_embeddings((generation.positive, generation.negative), installed.embeddings))
-    for field, found in (("checkpoint", chosen), ("vae", vae)):
+    for name, found in (("checkpoint", chosen), ("vae", vae)):
         if found is not None and found.how:
-            places[field] = found.place(places.get(field))
+            places[name] = found.place(places.get(name))
     used = replace(
         generation,
         checkpoint=checkpoint,
@@ -108,7 +141,7 @@ def plan_models(generation: Generation, installed: Installed, fallback: str, mis
         clip_skip=clip_skip,
         fields=places,
     ).warn(*warnings)
-    return ModelPlan(checkpoint, used.vae, loras, clip_skip, used)
+    return ModelPlan(checkpoint, used.vae, loras, clip_skip, used, parts)
 
 
 @dataclass(frozen=True)
@@ -172,6 +205,14 @@ class Search:
         return Found(same[0], digest, f"{same[0]} by its hash")
 
 
+def _diffusion_model(generation: Generation, installed: Installed, search: Search) -> Found | None:
+    """Return the diffusion model that the image was made with, where it stands in a file of its own and is installed."""
+    wanted = generation.checkpoint
+    if generation.parts is None and (not wanted or match_name(wanted, [MINI_NAME, *installed.checkpoints.names])):
+        return None
+    return search.find(wanted, generation.checkpoint_hash, installed.models, "checkpoints")
+
+
 def _checkpoint(generation: Generation, installed: Installed, fallback: str, search: Search) -> Found:
     wanted, digest = generation.checkpoint, generation.checkpoint_hash
     if wanted and match_name(wanted, [MINI_NAME]):
@@ -190,15 +231,18 @@ def _checkpoint(generation: Generation, installed: Installed, fallback: str, sea
     if found:
         return found
 
-    missing = _not_installed(wanted, digest)
+    missing = _not_installed(wanted, digest, "diffusion model" if generation.parts else "checkpoint")
     others = [name for name in installed.checkpoints.names if not match_name(MINI_NAME, [name])]
     if fallback == BUILT_IN_FALLBACK and not others:
+        what, place = ("diffusion model", "diffusion_models") if generation.parts else ("checkpoint", "checkpoints")
         warnings.append(
             f"{missing}: the built-in {MINI_NAME} stands in for it. It is a tiny model that shows the pipeline, "
-            "not the picture's style. Put the checkpoint into models/checkpoints, or choose one with --model NAME."
+            f"not the picture's style. Put the {what} into models/{place}, or choose one with --model NAME."
         )
         return Found(MINI_NAME, None)
-    what_to_do = _choose(wanted, others) + (_name_alias(wanted, installed.aliases) if others else "")
+    what_to_do = _choose(wanted, others, "diffusion_models" if generation.parts else "checkpoints") + (
+        _name_alias(wanted, installed.aliases) if others else ""
+    )
     if fallback not in (BUILT_IN_FALLBACK, NO_FALLBACK):
         chosen = match_name(fallback, installed.checkpoints.names)
         if chosen is None:
@@ -212,13 +256,13 @@ def _checkpoint(generation: Generation, installed: Installed, fallback: str, sea
     raise ModelError(" ".join([f"{missing}.", what_to_do, *search.aliases.warnings]))
 
 
-def _not_installed(wanted: str | None, digest: str | None) -> str:
+def _not_installed(wanted: str | None, digest: str | None, kind: str = "checkpoint") -> str:
     """A sentence without its full stop."""
     if not wanted and not digest:
-        return "The image names no checkpoint"
+        return f"The image names no {kind}"
     if not wanted:
-        return f"The image names no checkpoint, and none with its hash {digest} is installed"
-    return f'The checkpoint "{wanted}"{f" (hash {digest})" if digest else ""} of this image is not installed'
+        return f"The image names no {kind}, and none with its hash {digest} is installed"
+    return f'The {kind} "{wanted}"{f" (hash {digest})" if digest else ""} of this image is not installed'
 
 
 def _name_alias(wanted: str | None, aliases: Aliases) -> str:
@@ -239,13 +283,13 @@ def _swap_inpainting(wanted: str, base: str | None, installed: Installed, search
     return found.name
 
 
-def _choose(wanted: str | None, available: Sequence[str]) -> str:
+def _choose(wanted: str | None, available: Sequence[str], folder: str = "checkpoints") -> str:
     if not available:
-        return "Put it into models/checkpoints; no checkpoint is installed there."
+        return f"Put it into models/{folder}; no checkpoint is installed{' either' if folder != 'checkpoints' else ' there'}."
     near = nearest(wanted, available) if wanted else list(available[:3])
     shown = ", ".join(near or available[:3])
     more = f" ({len(available)} installed)" if len(available) > 3 else ""
-    return f"Put it into models/checkpoints, or choose one with --model NAME, such as {shown}{more}."
+    return f"Put it into models/{folder}, or choose one with --model NAME, such as {shown}{more}."
 
 
 def _vae(generation: Generation, installed: Installed, search: Search) -> Found | None:

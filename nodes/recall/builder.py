@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..generation import Generation, HiRes, Lora
+from ..model_parts import MAX_PATCHES, Parts, Patch
 from ..texts import shorten
 from ..values import CHECKS, STRENGTH, to_hash, to_name
 from .sampler_names import parse_names
@@ -86,6 +87,18 @@ class GenerationBuilder:
                 places.append(place)
         self._loras = tuple(chain)
         self._fields["loras"] = ", ".join(places) or where
+
+    def set_parts(self, parts: Parts, where: str) -> None:
+        """Set the files beside a diffusion model."""
+        if "parts" not in self._fields:
+            self._values["parts"], self._fields["parts"] = parts, where
+
+    def set_patches(self, patches: Iterable[tuple[Patch, str]]) -> None:
+        """Set the patches of the model, with their places, in the order of application."""
+        found = list(patches)[:MAX_PATCHES]
+        if found and "patches" not in self._fields:
+            self._values["patches"] = tuple(patch for patch, _ in found)
+            self._fields["patches"] = ", ".join(place for _, place in found)
 
     def warn(self, *messages: str) -> None:
         """Add warnings, each once."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from ...values import to_integer, to_number
+from ...model_parts import PATCHES, Parts, Patch, to_patch
+from ...values import to_integer, to_name, to_number
 from ..builder import shown
 from ..graph.composites.loras import NONE, tags_in
 from ..graph.nodes import Link, Node, Output, plain, to_link
@@ -38,7 +39,9 @@ CLIP_LOADERS = {
 }  # fmt: skip
 """Loaders of text encoders alone: their files are at ``clip_name`` or ``clip_name1`` and so on."""
 VAE_LOADERS = {"VAELoader": "vae_name", "VAELoaderKJ": "vae_name"}
-_FAMILIES = {"flux": "flux", "sd3": "sd3", "sdxl": "sdxl"}
+_FAMILIES = {
+    "flux": "flux", "sd3": "sd3", "sdxl": "sdxl", "chroma": "chroma", "qwen_image": "qwen_image", "hidream": "hidream", "flux2": "flux2",
+}  # fmt: skip
 """Families by the type that text encoders are loaded for."""
 MAX_CHAIN = 500
 """Length limit of a chain of nodes to a loader."""
@@ -52,6 +55,8 @@ class Chain:
     """Nearest to the loader first: the order of application."""
     loader: Node | None = None
     clip_skip: tuple[Any, str] | None = None
+    patches: list[tuple[Patch, str]] = field(default_factory=list)
+    """Stock nodes that change the sampling, nearest to the loader first, with their places."""
 
 
 def read_models(reader: GraphReader, sampling: Sampling, prompts: list[Prompt]) -> None:
@@ -65,6 +70,7 @@ def read_models(reader: GraphReader, sampling: Sampling, prompts: list[Prompt]) 
     clip = next(iter(clips.values()), Chain())
     if model.loader:
         reader.set_from("checkpoint", InputRef(model.loader, _file_of(model.loader)))
+    builder.set_patches(model.patches)
     _text_encoders(reader, model, clip)
     if any(c.loras != clip.loras or c.clip_skip != clip.clip_skip for c in clips.values()):
         builder.warn("positive and negative prompt have different text encoders: the positive's is kept")
@@ -105,6 +111,8 @@ def _chain(reader: GraphReader, link: Link | None, kind: str, what: str) -> Chai
             if found.clip_skip is None:
                 layer = to_integer(graph.value(node, "stop_at_clip_layer"))
                 found.clip_skip = (None if layer is None else -layer, reader.place(node, "stop_at_clip_layer"))
+        elif kind == "model" and (patch := _patch(reader, node)) is not None:
+            found.patches.insert(0, (patch, reader.place(node)))
         elif reader.follow(node, *_through(kind)):
             if names := other_loras(node):
                 builder.warn(f"{node} names LoRAs that are not read: {', '.join(map(shown, names[:8]))}")
@@ -115,6 +123,15 @@ def _chain(reader: GraphReader, link: Link | None, kind: str, what: str) -> Chai
         source = graph.source(reader.follow(node, *_through(kind)))
     builder.warn(f"{what}: its {kind} leads to no checkpoint")
     return found
+
+
+def _patch(reader: GraphReader, node: Node) -> Patch | None:
+    """Return a stock node that changes the sampling, or None where it is none or a value of it cannot be read."""
+    checks = PATCHES.get(node.class_type)
+    if checks is None:
+        return None
+    values = {name: reader.graph.value(node, name) for name in checks if name in node.inputs}
+    return None if None in values.values() else to_patch(node.class_type, values)
 
 
 def _through(kind: str) -> tuple[str, ...]:
@@ -148,6 +165,8 @@ def _assumed_loader(reader: GraphReader, node: Node, kind: str) -> bool:
 def _text_encoders(reader: GraphReader, model: Chain, clip: Chain) -> None:
     """Set the family, and warn, if the text encoders are not the checkpoint's own."""
     loader = clip.loader
+    if model.loader is not None and not _is_checkpoint(model.loader):
+        reader.builder.set_parts(_parts(reader, model.loader, loader), reader.place(loader or model.loader))
     if loader is None:
         return
     if loader.class_type not in CLIP_LOADERS and not any(name.startswith("clip_name") for name in loader.inputs):
@@ -163,6 +182,20 @@ def _text_encoders(reader: GraphReader, model: Chain, clip: Chain) -> None:
         reader.builder.set("family", _FAMILIES[kind], reader.place(loader, "type"))
     if model.loader and _is_checkpoint(model.loader):
         reader.builder.warn(f"the text encoder comes from {loader}, not from the checkpoint: it is not kept")
+
+
+def _parts(reader: GraphReader, model: Node, clip: Node | None) -> Parts:
+    """Return the files beside a diffusion model."""
+    dtype = to_name(reader.graph.value(model, "weight_dtype")) if "weight_dtype" in model.inputs else None
+    dtype = None if dtype in (None, "default") else dtype
+    inputs = sorted(name for name in clip.inputs if name.startswith("clip_name")) if clip is not None else []
+    if clip is None or not inputs:
+        return Parts(dtype=dtype)
+    names = [to_name(reader.graph.value(clip, name)) for name in inputs]
+    kind = to_name(reader.graph.value(clip, "type")) if "type" in clip.inputs else None
+    implied = {3: "sd3", 4: "hidream"}.get(len(inputs))  # their loaders have no choice
+    known = tuple(name for name in names if name is not None)
+    return Parts(known if len(known) == len(names) else (), kind or implied, dtype)
 
 
 def _set_loras(reader: GraphReader, sampling: Sampling, model: Chain, clip: Chain) -> None:

@@ -76,11 +76,11 @@ def test_text_of_an_unknown_node_is_not_guessed() -> None:
 
 
 def test_unknown_node_on_the_model_chain_is_named() -> None:
-    graph = plain_graph(n50=node("FreeU_V2", model=["10", 0], b1=1.1))
+    graph = plain_graph(n50=node("HyperTile", model=["10", 0], b1=1.1))
     graph["3"]["inputs"]["model"] = ["50", 0]
     generation = recall_text(graph_texts(graph))
     assert generation.checkpoint == "sd\\dream.safetensors" and len(generation.loras) == 2
-    assert [w for w in generation.warnings if "node 50 (FreeU_V2)" in w]
+    assert [w for w in generation.warnings if "node 50 (HyperTile)" in w]
 
 
 def test_model_of_an_unknown_loader_is_not_guessed() -> None:

@@ -16,13 +16,14 @@ from comfy_api.latest import io
 import nodes as stock  # ComfyUI's own module of that name
 
 from ..model_files.aliases import read_aliases
-from ..model_files.families import inspect_checkpoint, inspect_lora
+from ..model_files.families import inspect_checkpoint, inspect_lora, missing_parts
 from ..model_files.file_hashes import CACHE_NAME, HashCache, HashIndex
 from ..model_files.mini import ensure_mini
-from ..model_files.plan import BUILT_IN_FALLBACK, NO_FALLBACK, Files, Installed, ModelPlan, plan_models
+from ..model_files.plan import BUILT_IN_FALLBACK, NO_FALLBACK, Files, Installed, ModelPlan, plan_models, refuse_parts
 from ..parameters import MINI_NAME
 from ..settings import Settings
 from ..summary import summarize_models
+from .loading import loading
 from .model_paths import identities, model_path
 from .show import aliases_file, show
 from .types import CATEGORY, GenerationLink, SettingsLink
@@ -122,6 +123,7 @@ def _installed() -> Installed:
         aliases=read_aliases(aliases_file()),
         is_inpainting=lambda name: info(name).inpainting,
         family=lambda name: info(name).family,
+        lacks=lambda name: missing_parts(Path(folder_paths.get_full_path_or_raise("checkpoints", name))),
         lora_family=lambda name: inspect_lora(Path(folder_paths.get_full_path_or_raise("loras", name))),
     )
 
@@ -129,24 +131,36 @@ def _installed() -> Installed:
 def _load(plan: ModelPlan) -> tuple[Any, Any, Any]:
     """MODEL, CLIP and VAE of a plan, each stage kept for the next image that is made with the same files."""
     checkpoint = identities("checkpoints", [plan.checkpoint])
-    model, clip, vae = _kept(
-        "checkpoint", checkpoint, lambda: stock.CheckpointLoaderSimple().load_checkpoint(plan.checkpoint)[:3]
-    )
+    model, clip, vae = _kept("checkpoint", checkpoint, lambda: _load_checkpoint(plan.checkpoint))
     if plan.vae is not None:
         name = plan.vae
-        vae = _kept("vae", identities("vae", [name]), lambda: stock.VAELoader().load_vae(name)[0])
+        vae = _kept("vae", identities("vae", [name]), lambda: _load_vae(name))
+    # What a header tells is said before; of a .ckpt nothing is known until it is loaded.
+    refuse_parts(plan.checkpoint, clip is not None, getattr(vae, "first_stage_model", vae) is not None, plan.generation)
 
     def patch() -> tuple[Any, Any]:
         patched = (model, clip)
         if plan.clip_skip is not None:
             patched = (model, stock.CLIPSetLastLayer().set_last_layer(clip, -plan.clip_skip)[0])
         for lora in plan.loras:
-            loader = stock.LoraLoader()
-            patched = loader.load_lora(*patched, lora.name, lora.strength_model, lora.strength_clip)
+            with loading("loras", lora.name):
+                loader = stock.LoraLoader()
+                patched = loader.load_lora(*patched, lora.name, lora.strength_model, lora.strength_clip)
         return patched
 
     loras = [(identities("loras", [lora.name]), lora.strength_model, lora.strength_clip) for lora in plan.loras]
     return *_kept("patched", (checkpoint, plan.clip_skip, loras), patch), vae
+
+
+def _load_checkpoint(name: str) -> tuple[Any, Any, Any]:
+    with loading("checkpoints", name):
+        model, clip, vae = stock.CheckpointLoaderSimple().load_checkpoint(name)[:3]
+        return model, clip, vae
+
+
+def _load_vae(name: str) -> Any:
+    with loading("vae", name):
+        return stock.VAELoader().load_vae(name)[0]
 
 
 def _kept(stage: str, key: Any, load: Callable[[], Any]) -> Any:

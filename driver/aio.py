@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
 from ..nodes.generation import Generation
+from ..nodes.image_formats import MAX_PIXELS
 from .cancel import CancelToken
 from .events import Progress
 from .jobs.job import Item, OnProgress, Result
 from .server.managed import DEFAULT
+from .sources.load import Source
 from .upscaler import Upscaler
 
 T = TypeVar("T")
@@ -37,8 +39,14 @@ class AsyncUpscaler:
         instance: str = DEFAULT,
         keep_warm: bool = True,
         allow_hosts: Collection[str] = (),
+        headers: Mapping[str, str] | None = None,
+        ca: str | Path | None = None,
+        max_pixels: int = MAX_PIXELS,
+        use_proxy: bool = False,
     ) -> None:
-        self._upscaler = Upscaler(server, comfyui, out, instance, keep_warm, allow_hosts)
+        self._upscaler = Upscaler(
+            server, comfyui, out, instance, keep_warm, allow_hosts, headers, ca, max_pixels, use_proxy
+        )
 
     async def __aenter__(self) -> AsyncUpscaler:
         return self
@@ -54,13 +62,13 @@ class AsyncUpscaler:
         """Have the servers drop their caches and unload their models."""
         await asyncio.to_thread(self._upscaler.free)
 
-    async def recall(self, source: str | Path) -> Generation:
+    async def recall(self, source: Source) -> Generation:
         """Recall how an image was made. Needs no server."""
         return await asyncio.to_thread(self._upscaler.recall, source)
 
     async def upscale(
         self,
-        source: str | Path,
+        source: Source,
         command: str = "",
         on_progress: OnProgress | None = None,
         out: str | Path | None = None,
@@ -69,6 +77,8 @@ class AsyncUpscaler:
         preview: bool = False,
         compare: bool = False,
         skip_existing: bool = False,
+        format: str | None = None,
+        quality: int | None = None,
         **parameters: Any,
     ) -> Result:
         """Upscale one image, see :meth:`driver.upscaler.Upscaler.upscale`."""
@@ -76,13 +86,35 @@ class AsyncUpscaler:
         report = _in_loop(on_progress) if on_progress is not None else None
         work = functools.partial(
             self._upscaler.upscale, source, command, report, out,
-            cancel=token, preview=preview, compare=compare, skip_existing=skip_existing, **parameters,
+            cancel=token, preview=preview, compare=compare, skip_existing=skip_existing, format=format, quality=quality,
+            **parameters,
+        )  # fmt: skip
+        return await _run(work, token)
+
+    async def upscale_bytes(
+        self,
+        source: Source,
+        command: str = "",
+        on_progress: OnProgress | None = None,
+        *,
+        cancel: CancelToken | None = None,
+        preview: bool = False,
+        format: str = "png",
+        quality: int | None = None,
+        **parameters: Any,
+    ) -> tuple[bytes, Result]:
+        """Upscale one image and return its bytes, see :meth:`driver.upscaler.Upscaler.upscale_bytes`."""
+        token = cancel or CancelToken()
+        report = _in_loop(on_progress) if on_progress is not None else None
+        work = functools.partial(
+            self._upscaler.upscale_bytes, source, command, report,
+            cancel=token, preview=preview, format=format, quality=quality, **parameters,
         )  # fmt: skip
         return await _run(work, token)
 
     async def upscale_many(
         self,
-        sources: Iterable[str | Path],
+        sources: Iterable[Source],
         command: str = "",
         on_progress: Callable[[int, Progress], None] | None = None,
         out: str | Path | None = None,
@@ -92,6 +124,8 @@ class AsyncUpscaler:
         preview: bool = False,
         compare: bool = False,
         skip_existing: bool = False,
+        format: str | None = None,
+        quality: int | None = None,
         on_done: Callable[[Item], None] | None = None,
         **parameters: Any,
     ) -> AsyncIterator[Item]:
@@ -104,7 +138,7 @@ class AsyncUpscaler:
         done = _in_loop(on_done) if on_done is not None else None
         items = self._upscaler.upscale_many(
             sources, command, report, out, cancel=token, continue_on_error=continue_on_error, preview=preview,
-            compare=compare, skip_existing=skip_existing, on_done=done, **parameters,
+            compare=compare, skip_existing=skip_existing, format=format, quality=quality, on_done=done, **parameters,
         )  # fmt: skip
         try:
             while (item := await _run(functools.partial(next, items, None), token)) is not None:

@@ -4,27 +4,34 @@ from __future__ import annotations
 
 import itertools
 import os
+import tempfile
 from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ..nodes.errors import DistilleryError
 from ..nodes.generation import Generation
+from ..nodes.image_formats import MAX_PIXELS
 from ..nodes.recall import recall
 from .cancel import CancelToken
-from .errors import ServerError
+from .errors import ServerError, SourceError
 from .events import Progress
 from .jobs import auto_power
 from .jobs.backend import Backend
 from .jobs.batch import Batch
 from .jobs.job import AUTO, Item, OnProgress, Options, Result
+from .jobs.output import Output, output_for
 from .jobs.prepare import command_text, prepare
 from .jobs.runner import LocalBackend
 from .jobs.sweep import Sweep, Variant, count, first_command, sweep
 from .log import job_log
 from .server import managed
+from .server.endpoint import endpoint
 from .server.servers import GivenServer, ManagedServer, Server
-from .sources.load import load
+from .sources import label
+from .sources.fetch import environment_proxy
+from .sources.load import Rules, Source, load
 
 
 class Upscaler:
@@ -34,8 +41,10 @@ class Upscaler:
     ComfyUI instead, or several: each job goes to the least busy one. ``comfyui``: folder of a ComfyUI of your own
     to start instead. ``out``: where results are written. ``keep_warm``: whether a managed server stays for the next
     user (it ends by itself when it is idle), or is stopped at the end. ``allow_hosts``: exact names of hosts, beside
-    Discord's, from which links are fetched. Safe for use by several threads; not by a forked process, which needs one of its
-    own.
+    Discord's, from which links are fetched. ``headers``: sent along with every request to the servers given, such as
+    ``{"Authorization": "Bearer …"}``; ``ca``: file of certificates to trust there. ``max_pixels``: width times height of a
+    picture that is taken. ``use_proxy``: links are fetched through the proxy of HTTPS_PROXY. Safe for use by several threads; not by a
+    forked process, which needs one of its own.
 
         with Upscaler() as upscaler:
             result = upscaler.upscale("picture.png", power=0.2)
@@ -49,19 +58,23 @@ class Upscaler:
         instance: str = managed.DEFAULT,
         keep_warm: bool = True,
         allow_hosts: Collection[str] = (),
+        headers: Mapping[str, str] | None = None,
+        ca: str | Path | None = None,
+        max_pixels: int = MAX_PIXELS,
+        use_proxy: bool = False,
     ) -> None:
         urls = [server] if isinstance(server, str) else list(dict.fromkeys(server or ()))
         if urls and comfyui is not None:
             raise ServerError("Give the URL of a running server or the folder of a ComfyUI, not both.")
         own = Path(comfyui) if comfyui is not None else None
-        servers: list[Server] = [GivenServer(url) for url in urls]
+        servers: list[Server] = [GivenServer(endpoint(url, headers, ca)) for url in urls]
         self.backend: Backend = LocalBackend(servers or [ManagedServer(instance, own, keep_warm)])
         """Runs the jobs."""
-        self._out = Path(out)
+        self._out = out
         self._tickets = itertools.count()
         self._pid = os.getpid()
-        self.allow_hosts = tuple(allow_hosts)
-        """Exact names of hosts, beside Discord's, from which links are fetched."""
+        self.rules = Rules(tuple(allow_hosts), max_pixels, environment_proxy() if use_proxy else None)
+        """What is taken, and from where."""
 
     def __enter__(self) -> Upscaler:
         return self
@@ -74,9 +87,9 @@ class Upscaler:
         if self._pid == os.getpid():  # a forked child would cut the sockets of its parent
             self.backend.close()
 
-    def recall(self, source: str | Path) -> Generation:
+    def recall(self, source: Source) -> Generation:
         """Recall how an image was made. Needs no server."""
-        return recall(load(source, self.allow_hosts).data)
+        return recall(load(source, self.rules).data)
 
     def free(self) -> None:
         """Have the servers drop their caches and unload their models."""
@@ -85,7 +98,7 @@ class Upscaler:
 
     def upscale(
         self,
-        source: str | Path,
+        source: Source,
         command: str = "",
         on_progress: OnProgress | None = None,
         out: str | Path | None = None,
@@ -94,14 +107,17 @@ class Upscaler:
         preview: bool = False,
         compare: bool = False,
         skip_existing: bool = False,
+        format: str | None = None,
+        quality: int | None = None,
         **parameters: Any,
     ) -> Result:
         """Upscale one image.
 
-        source: a file, ``-`` for the standard input, or the URL of a Discord attachment. command: such as
+        source: a file, ``-`` for the standard input, the URL of a Discord attachment, bytes, a binary file or a Pillow image. command: such as
         ``--power 0.2 --neg night``, see :mod:`distillery.nodes.command`; parameters: the same by name, ``power=0.2, neg="night"``. ``power="auto"``
         tries several and keeps the best, see :mod:`driver.jobs.drift`. on_progress: called with :mod:`.events`, in this thread.
-        out: folder of the result. cancel: cancels the job from another thread. preview: have the events tell how the
+        out: folder of the result, or the very file, which is replaced. format: ``png`` (default), ``webp``, ``jpeg`` or ``avif``;
+        quality: 1 to 100, of WebP 100 is lossless; each keeps the record. cancel: cancels the job from another thread. preview: have the events tell how the
         picture looks so far. compare: also write a picture of before and after. skip_existing: where ``out`` already
         has a result of this very picture with this very command, return that.
 
@@ -111,11 +127,39 @@ class Upscaler:
         self._refuse_after_fork()
         report = on_progress if on_progress is not None else lambda progress: None
         options = Options(preview, compare, skip_existing, ticket=next(self._tickets))
-        return self._upscale(source, command, parameters, out, report, options, cancel or CancelToken())
+        output = self._output(out, format, quality)
+        return self._upscale(source, command, parameters, output, report, options, cancel or CancelToken())
+
+    def upscale_bytes(
+        self,
+        source: Source,
+        command: str = "",
+        on_progress: OnProgress | None = None,
+        *,
+        cancel: CancelToken | None = None,
+        preview: bool = False,
+        format: str = "png",
+        quality: int | None = None,
+        **parameters: Any,
+    ) -> tuple[bytes, Result]:
+        """Upscale one image and return the bytes of the result's file; its ``path`` is a name and no file. See :meth:`upscale`."""
+        with tempfile.TemporaryDirectory(prefix="distillery-") as folder:
+            result = self.upscale(
+                source,
+                command,
+                on_progress,
+                folder,
+                cancel=cancel,
+                preview=preview,
+                format=format,
+                quality=quality,
+                **parameters,
+            )
+            return result.path.read_bytes(), replace(result, path=Path(result.path.name))
 
     def upscale_many(
         self,
-        sources: Iterable[str | Path],
+        sources: Iterable[Source],
         command: str = "",
         on_progress: Callable[[int, Progress], None] | None = None,
         out: str | Path | None = None,
@@ -125,6 +169,8 @@ class Upscaler:
         preview: bool = False,
         compare: bool = False,
         skip_existing: bool = False,
+        format: str | None = None,
+        quality: int | None = None,
         on_done: Callable[[Item], None] | None = None,
         **parameters: Any,
     ) -> Generator[Item, None, None]:
@@ -138,17 +184,20 @@ class Upscaler:
         """
         self._refuse_after_fork()
         given = list(sources)
+        output = self._output(out, format, quality)
+        if output.file is not None and len(given) > 1:
+            raise SourceError(f"{output.file.name} is one file, and there are {len(given)} images: give a folder.")
         options = Options(preview, compare, skip_existing)
 
         def run_one(
-            source: str | Path,
+            source: Source,
             ticket: int,
             token: CancelToken,
             report: OnProgress,
             on_begin: Callable[[], None],
         ) -> Result:
             own = Options(options.preview, options.compare, options.skip_existing, ticket=ticket)
-            return self._upscale(source, command, parameters, out, report, own, token, on_begin)
+            return self._upscale(source, command, parameters, output, report, own, token, on_begin)
 
         batch = Batch(
             self.backend,
@@ -164,7 +213,7 @@ class Upscaler:
 
     def sweep(
         self,
-        source: str | Path,
+        source: Source,
         rows: Sequence[Sequence[Variant]],
         command: str = "",
         on_progress: Callable[[str, Progress], None] | None = None,
@@ -182,8 +231,10 @@ class Upscaler:
         """
         self._refuse_after_fork()
         report = on_progress if on_progress is not None else lambda variant, event: None
-        folder = Path(out) if out is not None else self._out
-        task = prepare(source, first_command(command, rows), folder, self.allow_hosts, Options(preview))
+        output = self._output(out, None, None)
+        if output.file is not None:
+            raise SourceError(f"{output.file.name} is one file, and a sweep makes several: give a folder.")
+        task = prepare(source, first_command(command, rows), output, self.rules, Options(preview))
         tickets = self._take_tickets(count(rows))
         return sweep(self.backend, task, tickets, rows, command, report, cancel or CancelToken(), on_done)
 
@@ -195,16 +246,20 @@ class Upscaler:
                 'each process, or start processes with multiprocessing\'s method "spawn".'
             )
 
+    def _output(self, out: str | Path | None, format: str | None, quality: int | None) -> Output:
+        """Return the output that a call asks for. Raises SourceError, FormatError."""
+        return output_for(out if out is not None else self._out, format, quality)
+
     def _take_tickets(self, number: int) -> list[int]:
         """Tickets for so many jobs: they get servers in that order, behind all jobs before them."""
         return [next(self._tickets) for _ in range(number)]
 
     def _upscale(
         self,
-        source: str | Path,
+        source: Source,
         command: str,
         parameters: Mapping[str, Any],
-        out: str | Path | None,
+        output: Output,
         report: OnProgress,
         options: Options,
         cancel: CancelToken,
@@ -215,10 +270,9 @@ class Upscaler:
         if automatic:
             del parameters["power"]
         text = command_text(command, parameters)
-        folder = Path(out) if out is not None else self._out
-        with job_log(str(source), options.job_id):
+        with job_log(label(source), options.job_id):
             first = auto_power.first_command(text) if automatic else text
-            task = prepare(source, first, folder, self.allow_hosts, options)
+            task = prepare(source, first, output, self.rules, options)
             if automatic:
                 return auto_power.upscale_at_best_power(self.backend, task, text, report, cancel, on_begin)
             return self.backend.run(task, report, cancel, on_begin)

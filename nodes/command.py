@@ -40,6 +40,7 @@ class Command:
     sharpen: float | None = None
     prompt: str | None = None
     model: str | None = None
+    upscaler: str | None = None
     missing_lora: str | None = None
     keep: str | None = None
     warnings: tuple[str, ...] = ()
@@ -88,7 +89,8 @@ def parse_value(parameter: Parameter, text: str) -> tuple[Any, str | None]:
         raise CommandError(f"--{parameter.name} needs a value: {parameter.accepts}.")
     if parameter.kind == "text":
         # The only way to ask for an empty text, as an empty value is taken for a forgotten one.
-        return ("" if text in ('""', "''") else text), None
+        # Halves of surrogate pairs, as a shell makes of bytes that are no UTF-8: no encoder takes them.
+        return ("" if text in ('""', "''") else text.encode("utf-8", "replace").decode("utf-8")), None
     if parameter.kind == "choice":
         choice = parameter.spellings.get(text.lower(), text.lower())
         if choice not in parameter.choices:

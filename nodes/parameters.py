@@ -103,6 +103,10 @@ PARAMETERS: tuple[Parameter, ...] = (
         aliases=("checkpoint",), original=False,
     ),
     Parameter(
+        "upscaler", "text", "upscale model to enlarge with", "upscaler", aliases=("upscale_model",),
+        default="what the Load UltraSharp node says (4x-UltraSharp)", original=False,
+    ),
+    Parameter(
         "missing_lora", "choice", "what to do when a LoRA of the image is not installed", "missing_lora",
         default="what the Load Models node says (error)", choices=("error", "skip"), original=False,
     ),

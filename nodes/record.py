@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from .generation import Generation, to_dict
+from .model_files.names import match_name
+from .settings import COMMAND
 
 RECORD_KEY = "distillery"
 """Keyword of the PNG text chunk, and of the Save node's result."""
@@ -29,6 +31,11 @@ class UpscalerInfo:
 def record_for(generation: Generation, upscaler: UpscalerInfo | None = None) -> str:
     """Write the record as JSON text: ``{"version": 1, "generation": {…}}``."""
     if upscaler is not None:
+        asked = generation.hires.upscaler if generation.fields.get("hires.upscaler") == COMMAND else None
+        if asked is not None and match_name(asked, [upscaler.name]) is None:
+            generation = generation.warn(
+                f"--upscaler {asked}: this graph enlarged with {upscaler.name}; choose the model in its Load UltraSharp node"
+            )
         generation = replace(
             generation,
             hires=replace(generation.hires, upscaler=upscaler.name),

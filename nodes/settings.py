@@ -125,6 +125,9 @@ def settings_for(
         generation=generation,
     )
     places["hires.scale"] = "this upscale"
+    upscaler = generation.hires.upscaler
+    if command.upscaler is not None:
+        upscaler, places["hires.upscaler"] = command.upscaler, COMMAND
     used = replace(
         generation,
         positive=settings.positive,
@@ -140,7 +143,7 @@ def settings_for(
             denoise=denoise,
             tile=generation.hires.tile,
             scale=2.0,
-            upscaler=generation.hires.upscaler,
+            upscaler=upscaler,
         ),
         sharpen=sharpen,
         fields=places,

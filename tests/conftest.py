@@ -16,6 +16,7 @@ from tls_host import Certificates, TlsHost, make_certificates
 
 from distillery.driver import paths
 from distillery.driver.server import managed
+from distillery.driver.server.endpoint import HEADERS_VARIABLE
 from distillery.driver.setup.comfyui import ensure_comfyui
 from distillery.driver.setup.models import prepare_models
 
@@ -95,7 +96,10 @@ def server(models: Path) -> Iterator[managed.RunningServer]:
         patch.setenv("DISTILLERY_MODELS", str(models))
         running = managed.ensure(instance, say=print)
     try:
-        yield running
+        with pytest.MonkeyPatch.context() as patch:
+            # For those that reach it by another address, through a line that fails.
+            patch.setenv(HEADERS_VARIABLE, f"Authorization: Bearer {running.token}")
+            yield running
     finally:
         managed.stop(instance)
         shutil.rmtree(paths.servers_dir() / instance, ignore_errors=True)

@@ -19,8 +19,8 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-import requests
-
+from distillery.driver.server import managed, probe
+from distillery.driver.server.endpoint import Endpoint, endpoint
 from distillery.tools.workflows import WORKFLOWS, Link, Node, Workflow
 
 FOLDER = Path(__file__).resolve().parent.parent / "workflows"
@@ -170,15 +170,13 @@ def _widget_default(kind: str, options: dict[str, Any], spec: list[Any]) -> Any:
     return {"INT": 0, "FLOAT": 0.0, "STRING": "", "BOOLEAN": False}[kind]
 
 
-def fetch_object_info(url: str) -> dict[str, Any]:
+def fetch_object_info(server: Endpoint) -> dict[str, Any]:
     """Node definitions of the classes that the workflows use."""
-    session = requests.Session()
-    session.trust_env = False
     info: dict[str, Any] = {}
     for kind in sorted({node.type for workflow in WORKFLOWS for node in workflow.nodes}):
-        found = session.get(f"{url}/object_info/{kind}", timeout=60).json()
+        found = probe.get(server, f"/object_info/{kind}", 60).json()
         if kind not in found:
-            raise SystemExit(f"the server at {url} has no node {kind}")
+            raise SystemExit(f"the server at {server.url} has no node {kind}")
         info |= found
     return info
 
@@ -197,13 +195,12 @@ def main() -> int:
     parser.add_argument("--server", metavar="URL", help="a running ComfyUI with this pack (default: the managed one)")
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 where a file differs")
     args = parser.parse_args()
-    url = args.server
-    if url is None:
-        from distillery.driver.server import managed as server
-
-        url = server.ensure(say=lambda text: print(text, file=sys.stderr)).url
+    if args.server is not None:
+        there = managed.with_token(endpoint(args.server))
+    else:
+        there = managed.ensure(say=lambda text: print(text, file=sys.stderr)).endpoint
     differing = []
-    for name, text in rendered(fetch_object_info(url)).items():
+    for name, text in rendered(fetch_object_info(there)).items():
         path = FOLDER / name
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             differing.append(name)

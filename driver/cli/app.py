@@ -19,15 +19,18 @@ from ...nodes.errors import DistilleryError
 from ...nodes.parameters import BY_NAME
 from .. import paths
 from ..log import JsonLines, Plain
+from ..server.access import private_folder
 from .checkmetadata import add_checkmetadata_parser
 from .doctor import add_doctor_parser
 from .options import JOB_OPTIONS
 from .server import add_server_parser
+from .signals import ended_by_signals, interrupted
+from .streams import harden, output_error
 from .sweep import add_sweep_parser, run_sweep
-from .terminal import DONE, FAILED, INTERRUPTED, UsageError, exit_code, printable
+from .terminal import DONE, FAILED, UsageError, exit_code, printable
 from .upscale import add_upscale_parser, run_upscale
 
-_EXITS = "exit codes: 0 done, 1 a job failed, 2 it cannot be run as given (bad command, no such file, no prompt), 130 interrupted"
+_EXITS = "exit codes: 0 done, 1 a job failed, 2 it cannot be run as given (bad command, no such file, no prompt), 130 interrupted (143 by SIGTERM, 129 by SIGHUP)"
 
 _OPTION = re.compile(r"(?:--|[‐‑‒–—―−⸺⸻]+-?)([A-Za-z][\w-]*)(=.*)?$", re.DOTALL)
 _QUOTED = re.compile(r"--([A-Za-z][\w-]*)\s+(.+)", re.DOTALL)
@@ -36,7 +39,18 @@ log = logging.getLogger(__name__)
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    given = canonical_args(sys.argv[1:] if arguments is None else list(arguments))
+    harden()
+    with ended_by_signals():
+        code = _run(sys.argv[1:] if arguments is None else list(arguments))
+    lost = output_error()
+    if lost is not None and code == DONE:
+        Console(stderr=True, soft_wrap=True).print(f"[red]The output could not be written: {lost.strerror}.[/red]")
+        return FAILED
+    return code
+
+
+def _run(arguments: list[str]) -> int:
+    given = canonical_args(arguments)
     parser = make_parser()
     try:
         options, unknown = parser.parse_known_args(given)
@@ -52,11 +66,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except DistilleryError as error:
         errors.print(f"[red]{printable(str(error))}[/red]", highlight=False)
         return exit_code(error)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         errors.print("Interrupted.")
-        return INTERRUPTED
-    except BrokenPipeError:
-        return DONE
+        return interrupted(stop)
     except Exception:
         log.exception("unexpected error")
         errors.print(
@@ -70,7 +82,9 @@ def canonical_args(arguments: Sequence[str]) -> list[str]:
     """Return the arguments in the form that argparse knows: plain dashes, canonical names, values joined by ``=``."""
     result: list[str] = []
     open_parameter = False
-    for argument in arguments:
+    for index, argument in enumerate(arguments):
+        if argument == "--" and not open_parameter:
+            return [*result, *arguments[index:]]  # names of files from here on
         match = _OPTION.match(argument)
         if match:
             parameter = BY_NAME.get(match[1].lower().replace("-", "_"))
@@ -136,7 +150,7 @@ def _log_to_file(verbose: bool) -> None:
         handlers.append(logging.StreamHandler())
         handlers[0].setFormatter(Plain("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     try:
-        paths.log_file().parent.mkdir(parents=True, exist_ok=True)
+        private_folder(paths.log_file().parent)  # prompts stand in it
         handlers.append(
             logging.handlers.RotatingFileHandler(paths.log_file(), maxBytes=1 << 20, backupCount=3, encoding="utf-8")
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 from typing import Any
 
@@ -13,9 +12,11 @@ from rich.table import Table
 from ...nodes.errors import DistilleryError
 from ...nodes.generation import Generation, to_dict
 from ..sources import label
-from .options import SOURCE, add_source_options
+from .given import expand_sources
+from .options import SOURCE, add_source_options, source_rules
 from .report import generation_table, report_error
-from .terminal import DONE, combine_exit_codes, exit_code, expand_patterns, printable
+from .streams import print_json
+from .terminal import DONE, combine_exit_codes, exit_code, printable
 
 _JSON_KEYS = """--json prints one object for each image, in a line of its own:
   source        as it was given, without the query of a URL
@@ -53,18 +54,19 @@ def run_checkmetadata(options: argparse.Namespace) -> int:
     from ..sources.load import load
 
     screen = Console(stderr=True, soft_wrap=True)
-    sources = expand_patterns(options.sources)
+    sources = expand_sources(options.sources)
+    rules = source_rules(options)
     codes = []
     for source in sources:
         try:
-            image = load(source, options.allow_host)
+            image = load(source, rules)
             generation = recall(image.data)
         except DistilleryError as error:
             report_error(options, screen, source, error)
             codes.append(exit_code(error))
             continue
         if options.json:
-            print(json_line({"source": label(source), **to_dict(generation)}), flush=True)
+            print_json(finite({"source": label(source), **to_dict(generation)}))
         else:
             if len(sources) > 1:
                 size = f"{image.width}x{image.height}"
@@ -74,19 +76,12 @@ def run_checkmetadata(options: argparse.Namespace) -> int:
     return combine_exit_codes(codes)
 
 
-def json_line(data: Any) -> str:
-    """Return JSON in one line. NaN and Infinity, which some images carry and JSON lacks, become strings."""
-    try:
-        return json.dumps(data, ensure_ascii=False, allow_nan=False)
-    except ValueError:
-        return json.dumps(_finite(data), ensure_ascii=False, allow_nan=False)
-
-
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """Return data with NaN and Infinity, which some images carry and JSON lacks, as strings."""
     if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     return value if not isinstance(value, float) or math.isfinite(value) else str(value)
 
 

@@ -152,7 +152,7 @@ def check_pack(directory: Path | None) -> Check:
         running = managed.status(name)
         if running is not None and running.answers:
             try:
-                if probe.pack_present(running.url):
+                if probe.pack_present(running.endpoint):
                     return Check("node pack", "ok", f"loaded by the server at {running.url}")
             except (requests.RequestException, ValueError):
                 continue

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -12,6 +11,7 @@ from rich.table import Table
 from ...nodes.errors import DistilleryError
 from ...nodes.generation import Generation
 from ..sources import label
+from .streams import print_json
 from .terminal import printable
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def report_error(options: argparse.Namespace, screen: Console, source: str, error: DistilleryError) -> None:
     """Print the error of a source, as JSON if the options say so."""
     if options.json:
-        print(json.dumps({"source": label(source), "error": str(error)}, ensure_ascii=False), flush=True)
+        print_json({"source": label(source), "error": str(error)})
     else:
         screen.print(f"[red]{printable(label(source))}: {printable(str(error))}[/red]", highlight=False)
 
@@ -30,7 +30,7 @@ def report_error(options: argparse.Namespace, screen: Console, source: str, erro
 def report_result(options: argparse.Namespace, source: str, result: Result) -> None:
     """Print a result, as JSON if the options say so."""
     if options.json:
-        print(json.dumps(as_json(source, result), ensure_ascii=False), flush=True)
+        print_json(as_json(source, result))
     else:
         show_result(result)
 

@@ -1,20 +1,24 @@
-"""``distillery server start|stop|status|logs``."""
+"""``distillery server start|open|stop|status|logs``."""
 
 from __future__ import annotations
 
 import argparse
+import html
 import sys
+import webbrowser
 from pathlib import Path
 from typing import Any
 
 from ..errors import ServerError
 from ..server import managed
+from ..server.access import write_private
 from ..server.own import own_comfyui, own_instance
+from ..server.process import RunningServer
 
 
 def add_server_parser(commands: Any) -> None:
     """Define ``server`` and its actions."""
-    parser = commands.add_parser("server", help="the managed ComfyUI: start, stop, status, logs")
+    parser = commands.add_parser("server", help="the managed ComfyUI: start, open, stop, status, logs")
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
     start = actions.add_parser("start", help="start it, or say that it runs")
     start.add_argument(
@@ -22,6 +26,8 @@ def add_server_parser(commands: Any) -> None:
         help=f"end it after so many seconds without a job (default {managed.IDLE_TIMEOUT:.0f})",
     )  # fmt: skip
     start.set_defaults(run=_start)
+    opening = actions.add_parser("open", help="open its editor in the browser; it is started if need be")
+    opening.set_defaults(run=_open, idle=managed.IDLE_TIMEOUT)
     stop = actions.add_parser("stop", help="stop it, and any job with it")
     stop.add_argument("--all", action="store_true", help="stop every server that this project manages")
     stop.set_defaults(run=_stop)
@@ -29,7 +35,7 @@ def add_server_parser(commands: Any) -> None:
     logs = actions.add_parser("logs", help="the end of its log")
     logs.add_argument("--lines", type=_from_one, default=50, metavar="N", help="how many lines (default 50)")
     logs.set_defaults(run=_logs)
-    for action in (start, stop, logs):
+    for action in (start, opening, stop, logs):
         action.add_argument(
             "--name", default=managed.DEFAULT, help=f"which server, if there are several (default {managed.DEFAULT})"
         )
@@ -53,6 +59,23 @@ def _name(options: argparse.Namespace) -> str:
 
 
 def _start(options: argparse.Namespace) -> int:
+    running = _ensure(options)
+    print(f"{running.editor_url}  (pid {running.pid}, log {running.log})")
+    return 0
+
+
+def _open(options: argparse.Namespace) -> int:
+    running = _ensure(options)
+    # Through a file of the user's own: the arguments of a browser's process can be read by every user of the machine.
+    page = running.log.parent / "state" / "open.html"
+    write_private(page, f'<!doctype html><meta http-equiv="refresh" content="0;url={html.escape(running.editor_url)}">')
+    if not webbrowser.open(page.as_uri()):
+        print("No browser can be opened from here. Open this link, which holds the server's token:", file=sys.stderr)
+        print(running.editor_url)
+    return 0
+
+
+def _ensure(options: argparse.Namespace) -> RunningServer:
     from ..setup.models import prepare_models
 
     def say(text: str) -> None:
@@ -61,9 +84,7 @@ def _start(options: argparse.Namespace) -> int:
     comfyui = Path(options.comfyui) if options.comfyui else None
     if comfyui is None:
         prepare_models(say)
-    running = managed.ensure(options.name, comfyui, float(options.idle), say)
-    print(f"{running.url}  (pid {running.pid}, log {running.log})")
-    return 0
+    return managed.ensure(options.name, comfyui, float(options.idle), say)
 
 
 def _stop(options: argparse.Namespace) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,9 @@ from rich.console import Console
 from ...nodes.command import CommandError, format_command, parse_command, parse_value
 from ...nodes.errors import DistilleryError
 from ...nodes.parameters import BY_NAME
+from ..errors import SourceError
 from ..sources import label
+from .given import expand_sources
 from .options import (
     SOURCE,
     add_manifest,
@@ -23,11 +24,14 @@ from .options import (
     add_server_options,
     add_source_options,
     logged_to,
+    make_upscaler,
     preview_protocol,
     typed_parameters,
 )
 from .report import add_to_manifest, report_error
-from .terminal import DONE, INTERRUPTED, exit_code, printable
+from .signals import interrupted
+from .streams import print_json
+from .terminal import DONE, exit_code, printable
 
 
 def add_sweep_parser(commands: Any, exits: str) -> None:
@@ -43,7 +47,7 @@ def add_sweep_parser(commands: Any, exits: str) -> None:
     group = sweep.add_argument_group("parameters (--power, --cfg and --seed take several values)")
     lists = dict.fromkeys(("power", "cfg", "seed"), "; several with commas")
     add_parameters(group, lists, power="0.1,0.2,0.3,0.4,0.5")
-    add_output(sweep)
+    add_output(sweep, "folder of the results (default: this one)")
     sweep.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
     add_manifest(sweep)
     add_server_options(sweep)
@@ -65,7 +69,6 @@ def run_sweep(options: argparse.Namespace) -> int:
     from ..jobs.job import Item, Result
     from ..jobs.manifest import Manifest
     from ..jobs.sweep import variants
-    from ..upscaler import Upscaler
     from .progress import TerminalProgress
 
     given = typed_parameters(options)
@@ -76,6 +79,10 @@ def run_sweep(options: argparse.Namespace) -> int:
     parse_command(command)
     screen = Console(stderr=True, soft_wrap=True)
     previews = preview_protocol(options, screen)
+    sources = expand_sources([options.source])
+    if len(sources) > 1:
+        raise SourceError(f"{options.source} names {len(sources)} pictures; a sweep is of one.")
+    options.source = sources[0]
     shortened = label(options.source)
     name = printable(Path(shortened).name)
     manifest = Manifest(Path(options.manifest)) if options.manifest else None
@@ -86,9 +93,7 @@ def run_sweep(options: argparse.Namespace) -> int:
 
     with (
         logged_to(options.log),
-        Upscaler(
-            server=options.server, comfyui=options.comfyui, out=options.out, allow_hosts=options.allow_host
-        ) as upscaler,
+        make_upscaler(options) as upscaler,
         contextlib.ExitStack() as stack,
     ):
         progress = None if options.json else stack.enter_context(TerminalProgress(screen, "", previews))
@@ -101,9 +106,9 @@ def run_sweep(options: argparse.Namespace) -> int:
         except DistilleryError as error:
             report_error(options, screen, options.source, error)
             return exit_code(error)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as stop:
             screen.print("Interrupted; the jobs were cancelled on the server.")
-            return INTERRUPTED
+            return interrupted(stop)
     if options.json:
         data = {
             "source": label(options.source),
@@ -119,7 +124,7 @@ def run_sweep(options: argparse.Namespace) -> int:
                 for variant, result in made.results.items()
             ],
         }  # fmt: skip
-        print(json.dumps(data, ensure_ascii=False), flush=True)
+        print_json(data)
         return DONE
     console = Console(soft_wrap=True)
     for variant, result in made.results.items():

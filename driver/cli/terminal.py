@@ -1,9 +1,7 @@
-"""Exit codes, text made safe for a terminal, and expansion of file patterns."""
+"""Exit codes, and text made safe for a terminal."""
 
 from __future__ import annotations
 
-import glob
-import os
 import re
 from collections.abc import Sequence
 
@@ -14,8 +12,8 @@ from ...nodes.errors import DistilleryError
 from ...nodes.settings import NoPromptError
 from ..errors import SourceError
 
-DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
-"""Exit codes: all done; a job failed; the command cannot be run as given; Ctrl-C."""
+DONE, FAILED, USAGE = 0, 1, 2
+"""Exit codes: all done; a job failed; the command cannot be run as given."""
 
 MISSING = "\0"
 """Marker of a value that was not given. An argument of a process cannot hold a NUL."""
@@ -43,15 +41,3 @@ def combine_exit_codes(codes: Sequence[int]) -> int:
 def printable(text: str) -> str:
     """Make untrusted text safe to print: without control characters, escaped for rich."""
     return escape(_CONTROL.sub("\ufffd", text))
-
-
-def expand_patterns(sources: Sequence[str]) -> list[str]:
-    """Expand patterns to the files that they match, sorted. A pattern without a match stays as it is.
-
-    Shells on Windows leave patterns to the program.
-    """
-    files = []
-    for source in sources:
-        pattern = glob.has_magic(source) and "://" not in source and not os.path.exists(source)
-        files += (sorted(glob.glob(os.path.expanduser(source))) if pattern else []) or [source]
-    return files

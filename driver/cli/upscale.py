@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from rich.console import Console
 from ...nodes.command import format_command, parse_command
 from ...nodes.errors import DistilleryError
 from ..sources import label
+from .given import expand_sources
 from .options import (
     SOURCE,
     add_manifest,
@@ -20,16 +22,22 @@ from .options import (
     add_server_options,
     add_source_options,
     logged_to,
+    make_upscaler,
     preview_protocol,
     typed_parameters,
 )
 from .report import add_to_manifest, report_error, report_result
-from .terminal import DONE, INTERRUPTED, combine_exit_codes, exit_code, expand_patterns, printable
+from .signals import interrupted
+from .terminal import DONE, UsageError, combine_exit_codes, exit_code, printable
 
 if TYPE_CHECKING:
-    from ..jobs.job import Item
+    from ..jobs.job import Item, Result
     from ..jobs.manifest import Manifest
     from ..upscaler import Upscaler
+
+STANDARD_OUTPUT = "-"
+FORMATS = ("png", "webp", "jpeg", "avif")
+"""Those of :mod:`driver.jobs.formats`, which brings Pillow along."""
 
 
 def add_upscale_parser(commands: Any, exits: str) -> argparse.ArgumentParser:
@@ -43,7 +51,16 @@ def add_upscale_parser(commands: Any, exits: str) -> argparse.ArgumentParser:
     add_source_options(upscale)
     group = upscale.add_argument_group("parameters (they override what the image carries)")
     add_parameters(group, {"power": " (auto: tries several and keeps the best)"})
-    add_output(upscale)
+    add_output(
+        upscale, "folder of the results (default: this one), or for one image the file, or - for the standard output"
+    )
+    upscale.add_argument(
+        "--format", choices=FORMATS, help="format of the results (default: by the file in --out, else png)"
+    )
+    upscale.add_argument(
+        "--quality", type=int, metavar="N",
+        help="1 to 100 (default 95, AVIF 90; WebP at 100 loses nothing); each format keeps prompts and parameters",
+    )  # fmt: skip
     upscale.add_argument("--json", action="store_true", help="print one JSON object for each image and nothing else")
     upscale.add_argument("--compare", action="store_true", help="also write a picture of before and after")
     many = upscale.add_argument_group("several images")
@@ -61,7 +78,6 @@ def add_upscale_parser(commands: Any, exits: str) -> argparse.ArgumentParser:
 def run_upscale(options: argparse.Namespace) -> int:
     """Run ``distillery upscale``."""
     from ..jobs.manifest import Manifest
-    from ..upscaler import Upscaler  # brings Pillow and numpy along, which --help does not need
 
     given = typed_parameters(options)
     parameters: dict[str, Any] = {}
@@ -70,12 +86,14 @@ def run_upscale(options: argparse.Namespace) -> int:
         given["power"] = None
     command = format_command(given)
     parse_command(command)
-    options.sources = expand_patterns(options.sources)
+    options.sources = expand_sources(options.sources)
+    if options.skip_existing and len(options.sources) > 1:
+        options.sources = _without_results(options.sources)
+    if options.out == STANDARD_OUTPUT:
+        _check_standard_output(options)
     with logged_to(options.log):
         manifest = Manifest(Path(options.manifest)) if options.manifest else None
-        with Upscaler(
-            server=options.server, comfyui=options.comfyui, out=options.out, allow_hosts=options.allow_host
-        ) as upscaler:
+        with make_upscaler(options) as upscaler:
             if len(options.sources) == 1:
                 return _upscale_one(upscaler, options, command, parameters, manifest)
             return _upscale_many(upscaler, options, command, parameters, manifest)
@@ -97,21 +115,67 @@ def _upscale_one(
     shortened = label(source)
     try:
         if options.json:
-            result = upscaler.upscale(source, command, **settings)
+            result = upscaler.upscale(source, command, format=options.format, quality=options.quality, **settings)
         else:
             with TerminalProgress(screen, printable(Path(shortened).name), previews) as progress:
-                result = upscaler.upscale(source, command, progress, **settings)
+                if options.out == STANDARD_OUTPUT:
+                    data, result = _upscale_bytes(upscaler, options, source, command, progress, settings)
+                else:
+                    result = upscaler.upscale(
+                        source, command, progress, format=options.format, quality=options.quality, **settings
+                    )
     except DistilleryError as error:
         report_error(options, screen, source, error)
         add_to_manifest(manifest, Item(0, shortened, None, error), command, parameters)
         return exit_code(error)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         screen.print("Interrupted; the job was cancelled on the server.")
         add_to_manifest(manifest, Item(0, shortened, None, JobCancelled("The job was cancelled.")), command, parameters)
-        return INTERRUPTED
-    report_result(options, source, result)
+        return interrupted(stop)
     add_to_manifest(manifest, Item(0, shortened, result, None), command, parameters)
+    if options.out == STANDARD_OUTPUT:
+        for warning in result.warnings:
+            screen.print(f"[yellow]! {printable(warning)}[/yellow]", highlight=False)
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    else:
+        report_result(options, source, result)
     return DONE
+
+
+def _upscale_bytes(
+    upscaler: Upscaler, options: argparse.Namespace, source: str, command: str, progress: Any, settings: dict[str, Any]
+) -> tuple[bytes, Result]:
+    given = {name: value for name, value in settings.items() if name not in ("compare", "skip_existing")}
+    return upscaler.upscale_bytes(
+        source, command, progress, format=options.format or "png", quality=options.quality, **given
+    )
+
+
+def _check_standard_output(options: argparse.Namespace) -> None:
+    """Raise UsageError for what the standard output cannot take beside a picture."""
+    if len(options.sources) > 1:
+        raise UsageError(f"--out - takes the result of one image, and there are {len(options.sources)}: give a folder.")
+    for name in ("json", "compare", "skip_existing"):
+        if getattr(options, name):
+            raise UsageError(
+                f"--{name.replace('_', '-')} does not go with --out -: the picture takes the standard output."
+            )
+    if sys.stdout.isatty():
+        raise UsageError(
+            "--out - writes the picture to the standard output, which is a terminal: … --out - > picture.png"
+        )
+
+
+def _without_results(sources: list[str]) -> list[str]:
+    """Return the sources without results of earlier runs, and say so."""
+    from ..jobs.existing import without_results
+
+    kept, results = without_results(sources)
+    if results:
+        screen = Console(stderr=True, soft_wrap=True)
+        screen.print(f"Left out, as they are results: {printable(', '.join(results))}", style="dim", highlight=False)
+    return kept
 
 
 def _upscale_many(
@@ -142,7 +206,8 @@ def _upscale_many(
                 sources, command,
                 None if progress is None else lambda index, event: progress.show(labels[index], event),
                 continue_on_error=options.continue_on_error, skip_existing=options.skip_existing,
-                preview=previews is not None, compare=options.compare, on_done=on_done, **parameters,
+                preview=previews is not None, compare=options.compare, format=options.format, quality=options.quality,
+                on_done=on_done, **parameters,
             )  # fmt: skip
             for item in items:
                 if item.result is not None:
@@ -152,7 +217,7 @@ def _upscale_many(
                     report_error(options, screen, sources[item.index], item.error)
                     if not isinstance(item.error, NotStarted):
                         codes.append(exit_code(item.error))
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as stop:
             if items is not None:
                 items.close()
             screen.print("Interrupted; the jobs were cancelled on the server.")
@@ -160,5 +225,5 @@ def _upscale_many(
                 if index not in noted:
                     error = JobCancelled("The job was cancelled.")
                     add_to_manifest(manifest, Item(index, label(source), None, error), command, parameters)
-            return INTERRUPTED
+            return interrupted(stop)
     return combine_exit_codes(codes)

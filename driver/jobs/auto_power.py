@@ -17,7 +17,7 @@ from .contact_sheet import before_after, levels, opened
 from .drift import POWERS, Drift, best_power, drift, next_power
 from .existing import find_result, result_of_earlier_run
 from .job import OnProgress, Result, new_job_id
-from .output import make_folder, publish
+from .output import Output, make_folder, write_result
 from .prepare import Task
 
 
@@ -58,7 +58,7 @@ def _try_powers(
     cancel: CancelToken,
     on_begin: Callable[[], None],
 ) -> Result:
-    quiet = replace(task, folder=trials, compare=False, skip_existing=False)
+    quiet = replace(task, output=Output(trials), compare=False, skip_existing=False)
 
     def run(power: float) -> tuple[Result, np.ndarray]:
         job = replace(task.job, id=new_job_id(), command=f"{command} --power {power:g}".strip())
@@ -78,6 +78,9 @@ def _try_powers(
     choice = best_power(measured)
     report(Message(f"Chosen: {choice.reason}."))
     kept = results[choice.power]
-    path = publish(kept.path, task.folder, task.job.stem)
-    compared = before_after(task.image.png, path) if task.compare else None
-    return replace(kept, path=path, choice=choice, compared=compared, total=seconds)
+    written = write_result(kept.path, task.output, task.job.stem)
+    generation = kept.generation
+    for warning in written.warnings:
+        generation = generation.warn(warning)
+    compared = before_after(task.image.png, written.path) if task.compare else None
+    return replace(kept, path=written.path, generation=generation, choice=choice, compared=compared, total=seconds)

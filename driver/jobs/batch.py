@@ -13,7 +13,7 @@ from ..cancel import CancelToken
 from ..errors import JobCancelled, NotStarted, ServerError
 from ..events import Message, Progress
 from ..sources import label
-from ..sources.load import STANDARD_INPUT
+from ..sources.load import STANDARD_INPUT, Source, user_path
 from .backend import Backend
 from .job import Item, Result
 from .ordered_map import ordered
@@ -35,13 +35,13 @@ class State(Enum):
 class _Entry:
     """One source of a batch."""
 
-    source: str | Path
+    source: Source
     ticket: int
     state: State = State.WAITING
     cancel: CancelToken = field(default_factory=CancelToken)
 
 
-RunOne = Callable[[str | Path, int, CancelToken, Callable[[Progress], None], Callable[[], None]], Result]
+RunOne = Callable[[Source, int, CancelToken, Callable[[Progress], None], Callable[[], None]], Result]
 """Runs the job of one source: its source, ticket, token, what hears its events, and what is called once it has a server."""
 
 
@@ -55,7 +55,7 @@ class Batch:
     def __init__(
         self,
         backend: Backend,
-        sources: Sequence[str | Path],
+        sources: Sequence[Source],
         tickets: Sequence[int],
         run_one: RunOne,
         cancel: CancelToken,
@@ -139,11 +139,13 @@ class Batch:
             entry.cancel.cancel()
 
 
-def _may_exist(source: str | Path) -> bool:
+def _may_exist(source: Source) -> bool:
     """True if the source might exist, so that a server is worth starting."""
     if isinstance(source, str) and (source.strip() == STANDARD_INPUT or "://" in source):
         return True
+    if not isinstance(source, str | Path):
+        return True
     try:
-        return Path(source).expanduser().is_file()
-    except (OSError, ValueError, RuntimeError):  # a NUL in the name; ~nobody
+        return user_path(source).is_file()
+    except (OSError, ValueError):  # a NUL in the name
         return False

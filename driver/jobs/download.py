@@ -12,28 +12,31 @@ from typing import IO
 from ..errors import JobError, ServerError
 from ..server.client import ComfyClient
 from ..server.servers import Server
-from .output import publish
+from .output import PART, PREFIX, Output, Written, write_result
 
 ATTEMPTS = 3
 """Times that a result is asked for: the job has succeeded, so it is worth it."""
 
 
-def save_download(server: Server, client: ComfyClient, saved: Mapping[str, str], folder: Path, stem: str) -> Path:
-    """Download a saved image into the folder. Raises JobError where it cannot be written, ServerError, JobLost."""
+def save_download(server: Server, client: ComfyClient, saved: Mapping[str, str], output: Output, stem: str) -> Written:
+    """Download a saved image and put it into its place, in its format.
+
+    Raises JobError where it cannot be written, FormatError, ServerError, JobLost.
+    """
     try:
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=".distillery-", suffix=".part", delete=False) as file:
+        with tempfile.NamedTemporaryFile(dir=output.folder, prefix=PREFIX, suffix=PART, delete=False) as file:
             part = Path(file.name)
             try:
                 _download(server, client, saved, file)
                 file.close()
-                path = publish(part, folder, stem)
+                written = write_result(part, output, stem)
             finally:
                 with contextlib.suppress(OSError):
                     part.unlink()
     except OSError as error:
-        raise JobError(f"The result cannot be written to {folder}: {error.strerror or error}.") from error
+        raise JobError(f"The result cannot be written to {output.folder}: {error.strerror or error}.") from error
     server.discard_result(saved)
-    return path
+    return written
 
 
 def _download(server: Server, client: ComfyClient, saved: Mapping[str, str], file: IO[bytes]) -> None:

@@ -5,21 +5,24 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-
-from PIL import Image
 
 from ...nodes.command import CommandError, parse_command
 from ...nodes.image_formats import open_image
 from ...nodes.recall import recall
+from ...nodes.recall.containers.image import read_contents
+from ...nodes.recall.errors import RecallError
 from ..server.api import upload_name
 from ..server.workflow import COMMAND_NODE, IMAGE_NODE
+from .formats import SUFFIXES
 from .job import Result
 from .prepare import Task
 
 log = logging.getLogger(__name__)
+
+_RESULT = re.compile(r"(.+)_2x(?:_\d+)?", re.DOTALL)
 
 
 def find_result(task: Task, any_power: bool = False) -> Path | None:
@@ -30,9 +33,13 @@ def find_result(task: Task, any_power: bool = False) -> Path | None:
     """
     wanted = parse_command(task.job.command)
     name = upload_name(*task.upload).partition(".")[0]
-    pattern = re.compile(rf"{re.escape(task.job.stem)}(_\d+)?\.png")
+    suffix = SUFFIXES[task.output.format]
+    pattern = re.compile(rf"{re.escape(task.job.stem)}(_\d+)?{re.escape(suffix)}")
     try:
-        found = sorted(p for p in task.folder.iterdir() if pattern.fullmatch(p.name))
+        if task.output.file is not None:
+            found = [task.output.file]
+        else:
+            found = sorted(p for p in task.folder.iterdir() if pattern.fullmatch(p.name))
     except OSError:
         return None
     for path in found:
@@ -53,12 +60,27 @@ def find_result(task: Task, any_power: bool = False) -> Path | None:
 def _made_from(path: Path) -> tuple[str, str] | None:
     """Read the name of the uploaded picture and the command of a result, or None where it is not this driver's."""
     try:
-        with open_image(path) as image:
-            graph = json.loads(image.info.get("prompt", ""))
+        graph = json.loads(read_contents(path).texts.get("prompt", ""))
         nodes = {n["class_type"]: n["inputs"] for n in graph.values() if isinstance(n, Mapping)}
         return str(nodes[IMAGE_NODE]["image"]), str(nodes[COMMAND_NODE]["command"])
-    except (OSError, ValueError, SyntaxError, KeyError, TypeError, AttributeError, Image.DecompressionBombError):
+    except (RecallError, OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
+
+
+def without_results(sources: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Split sources into pictures, and results of earlier runs that stand beside the picture they were made from.
+
+    A pattern such as ``*.png`` matches both. Each result is known by its name and by what it says of itself.
+    """
+    there = {(Path(source).parent, Path(source).stem) for source in sources}
+    kept: list[str] = []
+    results: list[str] = []
+    for source in sources:
+        path = Path(source)
+        match = _RESULT.fullmatch(path.stem)
+        own = match is not None and (path.parent, match[1]) in there and _made_from(path) is not None
+        (results if own else kept).append(source)
+    return kept, results
 
 
 def result_of_earlier_run(path: Path, task: Task, seconds: float) -> Result:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,9 @@ from ...nodes.settings import settings_for
 from ..errors import SourceError
 from ..sources import label
 from ..sources.clean_image import CleanImage, clean_image
-from ..sources.load import load
+from ..sources.load import Rules, Source, load
 from .job import Job, Options
-from .output import safe_name
+from .output import Output, safe_name
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class Task:
     job: Job
     image: CleanImage
     """The sanitized image to upload, and what the source says of how it was made."""
-    folder: Path
-    """Folder of the result."""
+    output: Output
+    """Where the result is written."""
     compare: bool = False
     """True to write a picture of before and after too."""
     skip_existing: bool = False
@@ -38,26 +38,31 @@ class Task:
     """The lowest one gets a server first."""
 
     @property
+    def folder(self) -> Path:
+        """Folder of the result."""
+        return self.output.folder
+
+    @property
     def upload(self) -> tuple[bytes, str]:
         """The image file that the server is given, and its extension."""
         return self.image.png, "png"
 
 
 def prepare(
-    source: str | Path, command: str, folder: Path, allow_hosts: Collection[str] = (), options: Options | None = None
+    source: Source, command: str, output: Output, rules: Rules | None = None, options: Options | None = None
 ) -> Task:
     """Read or fetch the source, sanitize it, and check that it can be upscaled with that command.
 
-    allow_hosts: as in :func:`driver.sources.load.load`. Raises CommandError, SourceError and NoPromptError.
+    Raises CommandError, SourceError and NoPromptError.
     """
     options = options or Options()
     parsed = parse_command(command)
-    image = load(source, allow_hosts)
+    image = load(source, rules)
     if min(image.width, image.height) < MIN_SIDE:
         raise SourceError(
             f"{image.name} has {image.width}x{image.height} pixels; at least {MIN_SIDE}x{MIN_SIDE} are needed."
         )
-    clean = clean_image(image.data, image.name, recall(image.data))
+    clean = clean_image(image.data, image.name, recall(image.data), (rules or Rules()).max_pixels)
     settings = settings_for(clean.generation, parsed)  # what cannot be run is said before a server is started
     job = Job(
         id=options.job_id,
@@ -69,7 +74,7 @@ def prepare(
         created=time.time(),
         preview=options.preview,
     )
-    return Task(job, clean, folder, options.compare, options.skip_existing, options.ticket)
+    return Task(job, clean, output, options.compare, options.skip_existing, options.ticket)
 
 
 def command_text(command: str, parameters: Mapping[str, Any]) -> str:

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ...nodes.generation import from_dict
-from ...nodes.image_formats import open_image
 from ...nodes.record import RECORD_KEY
 from ..cancel import CancelToken
 from ..errors import JobError, JobLost, JobOutOfMemory, JobRefused, JobStuck, ServerError
@@ -111,7 +110,7 @@ class _JobRun:
                 with self.pool.slot(self.task.ticket, self.task.job.checkpoint, self.cancel) as pooled:
                     self.on_begin()
                     self.cancel.check()
-                    client = pooled.server.connect(self.say)
+                    client = pooled.server.connect(self.say, self.cancel)
                     graph, outcome = self._queue_and_wait(pooled, client)
                 self.pool.mark_healthy(pooled)
                 return self._finish(pooled.server, client, graph, outcome)
@@ -189,8 +188,10 @@ class _JobRun:
         self.tracker.titles.update(workflow.titles(graph))
         unreachable = UNREACHABLE_WITH_FALLBACK if len(self.pool.servers) > 1 else None
         wanted = prompt_id(job.id, self.prompts)
+        # The preview before and after is the editor's: here nobody sees it, and its files would stay.
+        targets = [workflow.node_id(graph, workflow.SAVE_NODE)]
         try:
-            return graph, client.run(graph, wanted, extra, self.tracker.event, self.cancel, unreachable)
+            return graph, client.run(graph, wanted, extra, targets, self.tracker.event, self.cancel, unreachable)
         except ServerError as error:
             if error.prompt_id is None:
                 raise
@@ -208,19 +209,21 @@ class _JobRun:
         """Download the result; nothing of this keeps the server from the next job."""
         task, job = self.task, self.task.job
         saved, record = _saved(outcome.outputs.get(workflow.node_id(graph, workflow.SAVE_NODE)))
-        path = save_download(server, client, saved, task.folder, job.stem)
-        with open_image(path) as result:
-            width, height = result.size
+        made_file = save_download(server, client, saved, task.output, job.stem)
+        server.forget(client, outcome.prompt_id)
+        path = made_file.path
         executed = None
         if outcome.started is not None and outcome.ended is not None:
             executed = (outcome.started, outcome.ended)
         generation = from_dict(record.get("generation"))
+        for warning in made_file.warnings:
+            generation = generation.warn(warning)
         if self.tile is not None:
             generation = generation.warn(f"the server ran out of memory: made with tiles of {self.tile} pixels")
         made = Result(
             path=path,
-            width=width,
-            height=height,
+            width=made_file.width,
+            height=made_file.height,
             generation=generation,
             recalled=task.image.generation,
             seconds=self.tracker.seconds,

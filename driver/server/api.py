@@ -11,6 +11,8 @@ from typing import Any
 import requests
 
 from ..errors import JobLost, JobRefused, ServerError
+from .connection_errors import reason, refused, why_denied, why_no_answer
+from .endpoint import Endpoint, endpoint
 
 log = logging.getLogger(__name__)
 
@@ -30,18 +32,15 @@ def upload_name(data: bytes, extension: str) -> str:
 class ComfyApi:
     """The HTTP API of one ComfyUI server. Safe for use by several threads.
 
-    Raises ServerError where the URL is none of a server; every call raises it where the server does not answer.
+    server: its endpoint, or its URL. Raises ServerError where the URL is none of a server; every call raises it where the
+    server does not answer.
     """
 
-    def __init__(self, url: str) -> None:
-        self.url = url.rstrip("/")
-        if not self.url.startswith(("http://", "https://")):
-            raise ServerError(f'"{url}" is not the URL of a server: it starts with http:// or https://.')
-        self.loopback = any(host in self.url for host in ("//127.", "//localhost", "//[::1]"))
-        """True where the server is on this machine."""
-        self._session = requests.Session()
-        if self.loopback:
-            self._session.trust_env = False  # a proxy has no business with loopback
+    def __init__(self, server: Endpoint | str) -> None:
+        self.endpoint = endpoint(server) if isinstance(server, str) else server
+        self.url = self.endpoint.url
+        """For messages and results: without secrets."""
+        self._session = self.endpoint.session()
 
     def close(self) -> None:
         """Close the connections."""
@@ -49,14 +48,17 @@ class ComfyApi:
 
     def request(self, method: str, path: str, **options: Any) -> requests.Response:
         options.setdefault("timeout", HTTP_TIMEOUT)
+        options.setdefault("allow_redirects", False)  # a redirected POST would arrive as a GET
         try:
-            return self._session.request(method, f"{self.url}{path}", **options)
+            response = self._session.request(method, f"{self.url}{path}", **options)
         except requests.RequestException as error:
-            log.info("%s %s: %s", method, path, error)
-            raise ServerError(
-                f"The server at {self.url} does not answer ({_reason(error)}). Is it running?",
-                not_connected=_refused(error),
-            ) from error
+            log.info("%s %s: %s", method, path, type(error).__name__)
+            raise ServerError(why_no_answer(self.url, error), not_connected=refused(error)) from error
+        denied = why_denied(self.url, response.status_code, response.headers)
+        if denied is not None:
+            response.close()
+            raise ServerError(denied)
+        return response
 
     def get_json(self, path: str, **options: Any) -> Any:
         response = self.request("GET", path, **options)
@@ -152,6 +154,10 @@ class ComfyApi:
         finished = answer.get(prompt_id) if isinstance(answer, Mapping) else None
         return finished if isinstance(finished, dict) else None
 
+    def delete_history(self, prompt_id: str) -> None:
+        """Have the server forget a finished job."""
+        self.request("POST", "/history", json={"delete": [prompt_id]}, timeout=STATUS_TIMEOUT)
+
     def cancel(self, prompt_id: str, timeout: float = 30.0) -> bool:
         """Cancel a job, queued or running; True once it has ended.
 
@@ -183,19 +189,4 @@ class ComfyApi:
             try:
                 yield from response.iter_content(1 << 18)
             except requests.RequestException as error:
-                raise ServerError(f"The download of the result broke off ({_reason(error)}).") from error
-
-
-def _reason(error: requests.RequestException) -> str:
-    if isinstance(error, requests.Timeout):
-        return "timed out"
-    return "connection refused" if _refused(error) else "connection failed"
-
-
-def _refused(error: BaseException) -> bool:
-    """True where no connection came about, so that nothing can have reached the server."""
-    if isinstance(error, requests.ConnectTimeout | ConnectionRefusedError):
-        return True
-    # requests wraps urllib3's MaxRetryError, whose reason was raised from the socket's own error.
-    inner = [error.__cause__, getattr(error, "reason", None), *getattr(error, "args", ())]
-    return any(_refused(e) for e in inner if isinstance(e, BaseException) and e is not error)
+                raise ServerError(f"The download of the result broke off ({reason(error)}).") from error

@@ -11,13 +11,15 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ...nodes.lease import LEASE_KEY
 from ..cancel import CancelToken
 from ..errors import JobCancelled, JobError, JobLost, JobStuck, ServerError
-from .api import TERMINAL, ComfyApi
+from .api import STATUS_TIMEOUT, TERMINAL, ComfyApi
+from .endpoint import Endpoint
 from .event_stream import Cached, EventStream, Executing, Inbox, JobEvent, next_event
 from .job_errors import history_messages, job_error, node_title, refusal
 
@@ -36,6 +38,10 @@ QUEUE_ATTEMPTS = 3
 """Times that a job is posted to a server whose answer is lost."""
 RECONNECT_WAIT = 2.0
 """Seconds that a job waits for a connection in place of one that broke: a short job would end before it is heard."""
+LEASE = 60
+"""Seconds without a sign of life of this driver after which the server may cancel its job: see :mod:`nodes.lease`."""
+RENEW_EVERY = 10.0
+"""Seconds after which a lease is renewed where no websocket does that."""
 SILENT_SOCKET_TIMEOUT = 5.0
 """Seconds for which a new connection may bring nothing but its greeting while a job runs."""
 
@@ -57,11 +63,12 @@ class Outcome:
 class ComfyClient(ComfyApi):
     """A client of one ComfyUI server. Several threads may each run a job with it.
 
+    server: its endpoint, or its URL.
     is_alive: tells whether the server's process runs, where that can be known, so that its end is no mere silence.
     """
 
-    def __init__(self, url: str, is_alive: Callable[[], bool] = lambda: True) -> None:
-        super().__init__(url)
+    def __init__(self, server: Endpoint | str, is_alive: Callable[[], bool] = lambda: True) -> None:
+        super().__init__(server)
         self._is_alive = is_alive
         self.events: EventStream | None = None
         """The live event stream; None before the first job."""
@@ -80,6 +87,7 @@ class ComfyClient(ComfyApi):
         prompt: Mapping[str, Any],
         prompt_id: str | None = None,
         extra_data: Mapping[str, Any] | None = None,
+        targets: Sequence[str] | None = None,
         on_event: Callable[[JobEvent], None] = lambda event: None,
         cancel: CancelToken | None = None,
         unreachable: float | None = None,
@@ -87,7 +95,7 @@ class ComfyClient(ComfyApi):
         """Queue a workflow in the API's format and wait for its end.
 
         prompt_id: of the job, a UUID that no job had before; None: a random one. on_event is called with every event of
-        this job. cancel: takes the job off the server, from another thread.
+        this job. targets: ids of the output nodes to run; None: all. cancel: takes the job off the server, from another thread.
         unreachable: seconds without an answer after which the server is given up; None: UNREACHABLE_TIMEOUT. Raises
         JobRefused, JobLost, JobStuck or another JobError where the job fails, JobCancelled where somebody cancelled
         it, ServerError where the server is gone (its ``prompt_id`` is then the job that it may still have). On any
@@ -98,7 +106,7 @@ class ComfyClient(ComfyApi):
         # An id of our own: whoever chooses it can listen before there is anything to hear.
         events, prompt_id, inbox = self._subscribe(prompt_id or str(uuid.uuid4()))
         try:
-            prompt_id, inbox = self._queue(prompt, extra_data or {}, events, prompt_id, inbox)
+            prompt_id, inbox = self._queue(_body(prompt, extra_data or {}, targets), events, prompt_id, inbox)
             return self._wait_and_collect(prompt_id, prompt, events, inbox, on_event, cancel, unreachable)
         except ServerError as error:
             if self._is_alive():
@@ -126,9 +134,9 @@ class ComfyClient(ComfyApi):
         with self._lock:  # so that no socket is put away between its choice and its use
             if self.events is not None and self.events.is_stale:
                 self.events.close(wait=False)
-                self.events = EventStream(self.url, self.loopback, RECONNECT_WAIT)
+                self.events = EventStream(self.endpoint, RECONNECT_WAIT)
             elif self.events is None:
-                self.events = EventStream(self.url, self.loopback)
+                self.events = EventStream(self.endpoint)
             return self.events, prompt_id, self.events.subscribe(prompt_id)
 
     def _wait_and_collect(
@@ -164,22 +172,16 @@ class ComfyClient(ComfyApi):
 
     def _queue(
         self,
-        prompt: Mapping[str, Any],
-        extra_data: Mapping[str, Any],
+        body: Mapping[str, Any],
         events: EventStream,
         prompt_id: str,
         inbox: Inbox,
     ) -> tuple[str, Inbox]:
-        attempt = 1
+        prompt, attempt = body["prompt"], 1
         while True:
-            body = {
-                "prompt": prompt,
-                "client_id": events.client_id,
-                "prompt_id": prompt_id,
-                "extra_data": dict(extra_data),
-            }
+            sent = {**body, "client_id": events.client_id, "prompt_id": prompt_id}
             try:
-                response = self.request("POST", "/prompt", json=body)
+                response = self.request("POST", "/prompt", json=sent)
                 break
             except ServerError as error:
                 # The answer may be lost and the job taken: it must not be queued twice.
@@ -228,7 +230,7 @@ class ComfyClient(ComfyApi):
         unreachable: float,
     ) -> list[str]:
         cached: list[str] = []
-        last_sign = last_answer = time.monotonic()
+        last_sign = last_answer = renewed = time.monotonic()
         next_look = last_sign + POLL
         unknown = 0
         while True:
@@ -254,6 +256,9 @@ class ComfyClient(ComfyApi):
             next_look = time.monotonic() + POLL
             try:
                 job = self.job(prompt_id)
+                if not events.is_live and time.monotonic() - renewed > RENEW_EVERY:
+                    self.request("POST", f"/distillery/lease/{prompt_id}", timeout=STATUS_TIMEOUT)
+                    renewed = time.monotonic()
             except ServerError:
                 if time.monotonic() - last_answer > unreachable or not self._is_alive():
                     raise
@@ -308,3 +313,11 @@ class ComfyClient(ComfyApi):
             times.get("execution_start"),
             times.get("execution_success"),
         )
+
+
+def _body(prompt: Mapping[str, Any], extra_data: Mapping[str, Any], targets: Sequence[str] | None) -> dict[str, Any]:
+    """The body of a request to queue a job, but for its ids."""
+    body: dict[str, Any] = {"prompt": prompt, "extra_data": {**extra_data, LEASE_KEY: LEASE}}
+    if targets is not None:
+        body["partial_execution_targets"] = list(targets)
+    return body

@@ -3,7 +3,7 @@
     python entrypoint.py COMFYUI_DIR STATE_DIR IDLE_SECONDS -- ComfyUI's own arguments
 
 One process and not a supervisor with a child: whatever ends it, nothing is left behind. It is run by
-the interpreter that ComfyUI needs, so it imports nothing of this project.
+the interpreter that ComfyUI needs, so it imports nothing of this project but the two modules beside it that are its own.
 """
 
 from __future__ import annotations
@@ -18,10 +18,19 @@ import threading
 import time
 from pathlib import Path
 
+# Run as a script there is no package.
+if __package__:
+    from . import guard, janitor
+else:
+    import guard  # type: ignore[import-not-found,no-redef]
+    import janitor  # type: ignore[import-not-found,no-redef]
+
 LAST_USED = "last_used"
 """File in the state folder; clients touch it to keep the server warm, the first time when it has started."""
 STATE = "server.json"
 """File in the state folder that says which server is the instance's."""
+TOKEN = "token"
+"""File in the state folder with the secret that the server asks for."""
 START_TIMEOUT = 600.0
 """Seconds from the start to the first answer: a cold disk and a GPU driver can take minutes."""
 _POLL = 1.0
@@ -106,7 +115,11 @@ def main() -> None:
     os.chdir(comfyui)
     arguments = sys.argv[split + 1 :]
     port = arguments[arguments.index("--port") + 1]
+    guard.install((state / TOKEN).read_text(encoding="utf-8"), port)
     threading.Thread(target=watch, args=(state, port, idle), daemon=True, name="idle watchdog").start()
+    if "--base-directory" in arguments:  # a ComfyUI of the user's own keeps its files
+        base = Path(arguments[arguments.index("--base-directory") + 1])
+        threading.Thread(target=janitor.run, args=(base,), daemon=True, name="janitor").start()
     sys.argv = [str(comfyui / "main.py"), *arguments, *device_arguments()]
     sys.path[0] = str(comfyui)
     runpy.run_path(sys.argv[0], run_name="__main__")

@@ -18,6 +18,9 @@ from typing import Any
 
 import websocket
 
+from ..errors import ServerError
+from .endpoint import Endpoint
+
 log = logging.getLogger(__name__)
 
 
@@ -138,15 +141,12 @@ class EventStream:
     them; what comes after them gets a new stream. Each job has an inbox of its own; what belongs to no job of this
     client is dropped.
 
-    url: of the server, ``http(s)://…``. loopback: the server is on this machine, so no proxy is used. wait: seconds to
-    wait for the connection; it is made all the same when they are over.
+    server: its endpoint. wait: seconds to wait for the connection; it is made all the same when they are over.
     """
 
-    def __init__(self, url: str, loopback: bool = False, wait: float = 5.0) -> None:
+    def __init__(self, server: Endpoint, wait: float = 5.0) -> None:
         self.client_id = uuid.uuid4().hex
-        scheme, _, rest = url.partition("://")
-        self._url = f"{'wss' if scheme == 'https' else 'ws'}://{rest}/ws?clientId={self.client_id}"
-        self._loopback = loopback
+        self._endpoint = server
         self._inboxes: dict[str, Inbox] = {}
         self._closed = threading.Event()
         self._socket: websocket.WebSocket | None = None
@@ -210,10 +210,7 @@ class EventStream:
         pause = 0.5  # never at once: see silent_for
         while not self._closed.is_set():
             try:
-                # An Origin header would be checked against the host, which fails behind a tunnel.
-                self._socket = websocket.create_connection(
-                    self._url, timeout=10, suppress_origin=True, http_no_proxy=["*"] if self._loopback else None
-                )
+                self._socket = self._endpoint.connect_websocket(f"/ws?clientId={self.client_id}", timeout=10)
                 # The first message of a connection: has previews say whose they are.
                 flags = {"type": "feature_flags", "data": {"supports_preview_metadata": True}}
                 self._socket.send(json.dumps(flags))
@@ -223,7 +220,7 @@ class EventStream:
                 self._socket.settimeout(30)
                 self._drain(self._socket)
                 self._socket.close()
-            except (OSError, websocket.WebSocketException) as error:
+            except (OSError, ServerError, websocket.WebSocketException) as error:
                 if not self._closed.is_set():
                     log.info("websocket: %s; connecting again", error)
             self._broken = self._broken or self._connected.is_set()

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import re
 import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import filelock
 import psutil
@@ -19,7 +21,10 @@ from .. import paths
 from ..errors import ServerError
 from ..setup.comfyui import ensure_comfyui
 from . import probe
+from .access import private_folder
+from .endpoint import Endpoint
 from .entrypoint import LAST_USED, START_TIMEOUT
+from .environment import server_identity
 from .own import PACK_NAME, link_pack, own_arguments, own_comfyui, own_instance, own_interpreter
 from .process import (
     PORT_TAKEN,
@@ -57,12 +62,17 @@ class ServerStatus:
     """One line of ``server status``."""
 
     instance: str
-    url: str
+    endpoint: Endpoint
     pid: int
     answers: bool
     seconds_idle: float
     memory: int
     """Resident memory in bytes."""
+
+    @property
+    def url(self) -> str:
+        """Its address."""
+        return self.endpoint.url
 
 
 def ensure(
@@ -70,37 +80,63 @@ def ensure(
     comfyui: Path | None = None,
     idle_timeout: float = IDLE_TIMEOUT,
     say: Say = _silent,
+    check: Callable[[], None] = lambda: None,
 ) -> RunningServer:
     """Return the managed server of that name, started if it is not running.
 
     comfyui: a ComfyUI of the user's own to start instead, with its models and settings; this pack must be
     in its ``custom_nodes``. A server that runs an older version of this pack's code is restarted. Two
-    processes that ask at once get the same server. Raises ServerError.
+    processes that ask at once get the same server. check: called again and again during a start; what it raises ends the start.
+    Raises ServerError.
     """
     if comfyui is not None:
         comfyui = own_comfyui(comfyui)
         instance = own_instance(comfyui)
-    folder = _folder(instance)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with _lock(instance, say):
-            state = read_state(folder)
+        private_folder(_folder(instance))
+        with _lock(instance, say, check):
+            folder, state = _choose(instance)
             if state is not None and answers_in_time(state):
                 running = _running(folder, state)
                 keep_alive(running)  # so that it does not end between here and the job
                 if state.pack == _pack_hash():
                     return running
-                if probe.is_busy(state.url):
+                if probe.is_busy(state.endpoint):
                     say("ComfyUI is at work with an older state of this pack's code; it is restarted when it is idle.")
                     return running
                 say("The pack's code has changed: restarting ComfyUI.")
             end(folder, state)
-            return _start(folder, comfyui, idle_timeout, say)
+            return _start(folder, comfyui, idle_timeout, say, check)
     except OSError as error:
         raise ServerError(
-            f"The managed server cannot be started in {folder}: {error}. Check the folder's permissions and the free "
+            f"The managed server cannot be started in {_folder(instance)}: {error}. Check the folder's permissions and the free "
             "space; DISTILLERY_HOME names another folder."
         ) from error
+
+
+def _choose(instance: str) -> tuple[Path, ServerState | None]:
+    """Return the folder of the server that serves this checkout and environment, and its state where it was started.
+
+    The plain name belongs to whoever takes it first, and is free once that server has ended; who needs another one beside it
+    has the name with a hash behind. Otherwise two checkouts, or two terminals with different devices, would restart each
+    other's server with each job.
+    """
+    identity = server_identity(paths.checkout(), os.environ)
+    for name in (instance, f"{instance}-{identity}"):
+        state = read_state(_folder(name))
+        if state is not None and state.identity == identity and find_process(state) is not None:
+            return _folder(name), state
+    state = read_state(_folder(instance))
+    if state is None or find_process(state) is None:
+        return _folder(instance), state
+    other = _folder(f"{instance}-{identity}")
+    private_folder(other)
+    return other, read_state(other)
+
+
+def variants(instance: str) -> list[str]:
+    """Return the names of the servers that were started under a name: for other environments they have a hash behind it."""
+    return [name for name in instances() if re.fullmatch(rf"{re.escape(instance)}({_HASH.pattern[:-1]})?", name)]
 
 
 def keep_alive(server: RunningServer) -> None:
@@ -110,15 +146,24 @@ def keep_alive(server: RunningServer) -> None:
 
 
 def stop(instance: str = DEFAULT) -> bool:
-    """Stop a managed server, its running job included. False where none was running."""
-    folder = _folder(instance)
-    if not folder.is_dir():
-        return False
-    with _lock(instance):
-        state = read_state(folder)
-        was_running = state is not None and find_process(state) is not None
-        end(folder, state)
+    """Stop the managed servers of a name, their running jobs included. False where none was running."""
+    was_running = False
+    for name in variants(instance):
+        folder = _folder(name)
+        with _lock(instance):
+            state = read_state(folder)
+            was_running |= state is not None and find_process(state) is not None
+            end(folder, state)
     return was_running
+
+
+def end_server(server: RunningServer) -> None:
+    """Stop this one server, its running job included."""
+    folder = server.log.parent
+    with _lock(_HASH.sub("", folder.name)):
+        state = read_state(folder)
+        if state is not None and state.pid == server.pid:
+            end(folder, state)
 
 
 def instances() -> Iterator[str]:
@@ -142,7 +187,19 @@ def status(instance: str = DEFAULT) -> ServerStatus | None:
         memory = process.memory_info().rss
     except psutil.Error:
         return None
-    return ServerStatus(instance, state.url, state.pid, probe.answers(state.url), max(0.0, idle), memory)
+    return ServerStatus(instance, state.endpoint, state.pid, probe.answers(state.endpoint), max(0.0, idle), memory)
+
+
+def with_token(server: Endpoint) -> Endpoint:
+    """Return the endpoint of a given server with the token, where it is one that this user's driver manages."""
+    if not server.loopback or any(name.lower() == "authorization" for name in server.headers):
+        return server
+    port = urlsplit(server.url).port
+    for instance in instances():
+        state = read_state(_folder(instance))
+        if state is not None and urlsplit(state.url).port == port and find_process(state) is not None:
+            return replace(server, headers={**server.headers, **state.endpoint.headers})
+    return server
 
 
 def logs(instance: str = DEFAULT, lines: int = 50) -> str:
@@ -153,6 +210,7 @@ def logs(instance: str = DEFAULT, lines: int = 50) -> str:
 # --- a server's folder -------------------------------------------------------------------------------------------
 
 
+_HASH = re.compile(r"-[0-9a-f]{8}$")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -166,14 +224,17 @@ def _folder(instance: str) -> Path:
 
 
 @contextlib.contextmanager
-def _lock(instance: str, say: Say = _silent) -> Iterator[None]:
+def _lock(instance: str, say: Say = _silent, check: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Hold the lock on starting and stopping this server; it ends with its process."""
     lock = filelock.FileLock(paths.servers_dir() / f"{instance}.lock")
     try:
         lock.acquire(timeout=0.5)
     except filelock.Timeout:
         say("Another process is starting or stopping ComfyUI; waiting for it.")
-        lock.acquire()
+        while not lock.is_locked:
+            check()
+            with contextlib.suppress(filelock.Timeout):
+                lock.acquire(timeout=0.5)
     try:
         yield
     finally:
@@ -181,7 +242,7 @@ def _lock(instance: str, say: Say = _silent) -> Iterator[None]:
 
 
 def _running(folder: Path, state: ServerState) -> RunningServer:
-    return RunningServer(state.url, state.pid, log_file(folder), Path(state.base), state.create_time)
+    return RunningServer(state.url, state.pid, log_file(folder), Path(state.base), state.create_time, state.token)
 
 
 def _pack_hash() -> str:
@@ -192,7 +253,9 @@ def _pack_hash() -> str:
     return digest.hexdigest()[:16]
 
 
-def _start(folder: Path, comfyui: Path | None, idle_timeout: float, say: Say) -> RunningServer:
+def _start(
+    folder: Path, comfyui: Path | None, idle_timeout: float, say: Say, check: Callable[[], None]
+) -> RunningServer:
     own = comfyui is not None
     source = comfyui or ensure_comfyui(say)
     base = source if own else folder
@@ -206,8 +269,8 @@ def _start(folder: Path, comfyui: Path | None, idle_timeout: float, say: Say) ->
         )
         try:
             # The process is asked after: on a port that was taken it is another server that answers.
-            if wait_until_it_answers(state) and find_process(state) is not None:
-                if not probe.pack_present(state.url):
+            if wait_until_it_answers(state, check) and find_process(state) is not None:
+                if not probe.pack_present(state.endpoint):
                     raise ServerError(why_without_pack(folder))
                 running = _running(folder, state)
                 keep_alive(running)
@@ -246,7 +309,7 @@ def answers_in_time(state: ServerState) -> bool:
     """Return True if a server answers; a living one is given ANSWER_TIMEOUT to."""
     deadline = time.monotonic() + ANSWER_TIMEOUT
     while find_process(state) is not None:
-        if probe.answers(state.url):
+        if probe.answers(state.endpoint):
             return True
         if time.monotonic() > deadline:
             return False

@@ -4,32 +4,33 @@ from __future__ import annotations
 
 import requests
 
+from .endpoint import Endpoint
+
 PACK_NODE = "DistilleryParameters"
 """A node of this pack, by which a server is known to have it."""
 
 
-def get(url: str, timeout: float) -> requests.Response:
-    with requests.Session() as session:
-        session.trust_env = False  # a proxy has no business with loopback
-        response = session.get(url, timeout=timeout)
+def get(server: Endpoint, path: str, timeout: float) -> requests.Response:
+    with server.session() as session:
+        response = session.get(f"{server.url}{path}", timeout=timeout, allow_redirects=False)
         response.raise_for_status()
         return response
 
 
-def answers(url: str) -> bool:
+def answers(server: Endpoint) -> bool:
     try:
-        return "system" in get(f"{url}/system_stats", timeout=5).json()
+        return "system" in get(server, "/system_stats", timeout=5).json()
     except (requests.RequestException, ValueError):
         return False
 
 
-def is_busy(url: str) -> bool:
+def is_busy(server: Endpoint) -> bool:
     try:
-        return bool(get(f"{url}/prompt", timeout=5).json()["exec_info"]["queue_remaining"] > 0)
+        return bool(get(server, "/prompt", timeout=5).json()["exec_info"]["queue_remaining"] > 0)
     except (requests.RequestException, ValueError, KeyError, TypeError):
         return False
 
 
-def pack_present(url: str) -> bool:
+def pack_present(server: Endpoint) -> bool:
     """Return True if a server has this pack's nodes."""
-    return PACK_NODE in get(f"{url}/object_info/{PACK_NODE}", timeout=30).json()
+    return PACK_NODE in get(server, f"/object_info/{PACK_NODE}", timeout=30).json()

@@ -10,14 +10,20 @@ import shutil
 import socket
 import subprocess
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from urllib.parse import urlencode
 
 import psutil
 
+from .. import paths
 from . import probe
-from .entrypoint import START_TIMEOUT, STATE
-from .environment import server_environment
+from .access import private_folder, server_token, write_private
+from .endpoint import Endpoint
+from .entrypoint import START_TIMEOUT, STATE, TOKEN
+from .environment import server_environment, server_identity
+from .guard import TOKEN_PARAMETER
 
 STOP_TIMEOUT = 20.0
 """Seconds that a server is given to end by itself."""
@@ -36,7 +42,18 @@ class RunningServer:
     """Its base directory: input, output, temp, user."""
     create_time: float
     """Start of the process in Unix seconds, so that a reused pid is not taken for it."""
-    managed: bool = True
+    token: str = field(default="", repr=False)
+    """What it asks of whoever wants in."""
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """How it is reached."""
+        return managed_endpoint(self.url, self.token)
+
+    @property
+    def editor_url(self) -> str:
+        """The link that opens its editor. It holds the token."""
+        return f"{self.url}/?{urlencode({TOKEN_PARAMETER: self.token})}"
 
     @property
     def output(self) -> Path:
@@ -59,6 +76,20 @@ class ServerState:
     base: str
     pack: str
     """Hash of the pack's code at the start."""
+    token: str = field(default="", repr=False)
+    """What it asks of whoever wants in."""
+    identity: str = ""
+    """Whom it serves: see :func:`.environment.server_identity`."""
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """How it is reached."""
+        return managed_endpoint(self.url, self.token)
+
+
+def managed_endpoint(url: str, token: str) -> Endpoint:
+    """Return the endpoint of a managed server: nothing that the environment says of given ones applies."""
+    return Endpoint(url, {"Authorization": f"Bearer {token}"})
 
 
 def state_dir(folder: Path) -> Path:
@@ -77,10 +108,7 @@ def read_state(folder: Path) -> ServerState | None:
 
 
 def write_state(folder: Path, state: ServerState) -> None:
-    target = state_dir(folder) / STATE
-    part = target.with_suffix(".part")
-    part.write_text(json.dumps(asdict(state)), encoding="utf-8")
-    part.replace(target)
+    write_private(state_dir(folder) / STATE, json.dumps(asdict(state)))
 
 
 def log_lines(log: Path) -> list[str]:
@@ -126,7 +154,10 @@ def launch(
     folder: Path, python: Path, source: Path, idle: float, arguments: list[str], base: Path, port: int, pack: str
 ) -> ServerState:
     states = state_dir(folder)
-    states.mkdir(parents=True, exist_ok=True)
+    private_folder(states)
+    # In a file and not among the arguments, which every user of the machine can read.
+    token = server_token()
+    write_private(states / TOKEN, token)
     log = log_file(folder)
     if log.exists():
         log.replace(log.with_suffix(".previous.log"))
@@ -143,7 +174,13 @@ def launch(
             env=server_environment(os.environ), **detached,  # type: ignore[call-overload]
         )  # fmt: skip
     state = ServerState(
-        process.pid, psutil.Process(process.pid).create_time(), f"http://127.0.0.1:{port}", str(base), pack
+        process.pid,
+        psutil.Process(process.pid).create_time(),
+        f"http://127.0.0.1:{port}",
+        str(base),
+        pack,
+        token,
+        server_identity(paths.checkout(), os.environ),
     )
     write_state(folder, state)
     return state
@@ -155,11 +192,12 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_until_it_answers(state: ServerState) -> bool:
-    """False where the process ended before it answered."""
+def wait_until_it_answers(state: ServerState, check: Callable[[], None]) -> bool:
+    """Return False where the process ended before it answered. check: called meanwhile; what it raises is raised."""
     deadline = time.monotonic() + START_TIMEOUT
     while time.monotonic() < deadline:
-        if probe.answers(state.url):
+        check()
+        if probe.answers(state.endpoint):
             return True
         if find_process(state) is None:
             return False

@@ -8,11 +8,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
+from ..cancel import CancelToken
 from ..errors import ServerError
 from ..setup.models import prepare_models
 from . import managed, probe
 from .client import ComfyClient
-from .own import install_hint, own_comfyui, own_instance
+from .endpoint import Endpoint
+from .own import install_hint
 from .process import RunningServer
 
 Say = Callable[[str], None]
@@ -32,8 +34,11 @@ class Server(Protocol):
     def start(self, say: Say) -> None:
         """Start it where that is this driver's to do. Raises ServerError."""
 
-    def connect(self, say: Say) -> ComfyClient:
-        """Return a client of the server, which is known to have this pack, starting it if need be. Raises ServerError."""
+    def connect(self, say: Say, cancel: CancelToken | None = None) -> ComfyClient:
+        """Return a client of the server, which is known to have this pack, starting it if need be.
+
+        cancel: ends the wait for its start. Raises ServerError, JobCancelled.
+        """
 
     def keep_alive(self) -> None:
         """Tell it that it is in use."""
@@ -51,28 +56,32 @@ class Server(Protocol):
     def discard_result(self, saved: Mapping[str, str]) -> None:
         """Delete the server's own copy of a result, where it would only fill the disk."""
 
+    def forget(self, client: ComfyClient, prompt_id: str) -> None:
+        """Drop the record of a job whose result is here, where it would only fill the memory."""
+
     def close(self) -> None:
         """Close the connections."""
 
 
 class GivenServer:
-    """A running ComfyUI, by its URL."""
+    """A running ComfyUI, by its endpoint."""
 
     can_restart = False
 
-    def __init__(self, url: str) -> None:
-        self.name = url
+    def __init__(self, server: Endpoint) -> None:
+        self.name = server.url
+        self._endpoint = server
         self._client: ComfyClient | None = None
         self._lock = threading.Lock()
 
     def start(self, say: Say) -> None:
         """Do nothing: it runs, or the first job tells."""
 
-    def connect(self, say: Say) -> ComfyClient:
+    def connect(self, say: Say, cancel: CancelToken | None = None) -> ComfyClient:
         """Return a client of the server, which is known to have this pack. Raises ServerError."""
         with self._lock:
             if self._client is None:
-                client = ComfyClient(self.name)
+                client = ComfyClient(managed.with_token(self._endpoint))
                 client.system_stats()
                 if client.object_info(probe.PACK_NODE) is None:
                     raise ServerError(f"The ComfyUI at {self.name} does not have this pack. {install_hint()}")
@@ -92,6 +101,9 @@ class GivenServer:
 
     def discard_result(self, saved: Mapping[str, str]) -> None:
         """Do nothing: its folders are its owner's."""
+
+    def forget(self, client: ComfyClient, prompt_id: str) -> None:
+        """Do nothing: its history is its owner's, and bounded by ComfyUI."""
 
     def close(self) -> None:
         """Close the connections."""
@@ -127,18 +139,23 @@ class ManagedServer:
         """Start it where it is not running. Raises ServerError."""
         self.connect(say)
 
-    def connect(self, say: Say) -> ComfyClient:
-        """Return a client of the server, started if need be. Raises ServerError."""
-        with self._lock:
+    def connect(self, say: Say, cancel: CancelToken | None = None) -> ComfyClient:
+        """Return a client of the server, started if need be. Raises ServerError, JobCancelled."""
+        cancel = cancel or CancelToken()
+        while not self._lock.acquire(timeout=0.2):  # another job is starting it
+            cancel.check()
+        try:
             if self._comfyui is None:
                 prepare_models(say)
             # Asked each time: the server may have ended, being idle, since the last job.
-            self._running = managed.ensure(self._instance, self._comfyui, say=say)
+            self._running = managed.ensure(self._instance, self._comfyui, say=say, check=cancel.check)
             if self._client is None or self._client.url != self._running.url:
                 if self._client is not None:
                     self._client.close()
-                self._client = ComfyClient(self._running.url, self._running.is_alive)
+                self._client = ComfyClient(self._running.endpoint, self._running.is_alive)
             return self._client
+        finally:
+            self._lock.release()
 
     def keep_alive(self) -> None:
         """Tell it that it is in use."""
@@ -152,7 +169,7 @@ class ManagedServer:
                 return False
             if client.url == self._running.url:  # else another job has had it restarted already
                 say(f"ComfyUI {why} and is restarted.")
-                managed.stop(self._managed_name())
+                managed.end_server(self._running)
             return True
 
     def result_file(self, client: ComfyClient, saved: Mapping[str, str]) -> bytes | None:
@@ -171,6 +188,12 @@ class ManagedServer:
             with contextlib.suppress(OSError):
                 (self._running.output / saved["subfolder"] / saved["filename"]).unlink()
 
+    def forget(self, client: ComfyClient, prompt_id: str) -> None:
+        """Delete a job whose result is here from the history. A ComfyUI of the user's own keeps it."""
+        if self._comfyui is None:
+            with contextlib.suppress(ServerError):
+                client.delete_history(prompt_id)
+
     def close(self) -> None:
         """Close the connections. The server stays warm, unless it was asked not to."""
         with self._lock:
@@ -179,7 +202,4 @@ class ManagedServer:
         if client is not None:
             client.close()
         if running is not None and not self._keep_warm:
-            managed.stop(self._managed_name())
-
-    def _managed_name(self) -> str:
-        return self._instance if self._comfyui is None else own_instance(own_comfyui(self._comfyui))
+            managed.end_server(running)

@@ -7,9 +7,12 @@ No redirects, no proxy, no decompression, a limit on the bytes, one deadline ove
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import http.client
 import ipaddress
+import logging
+import os
 import queue
 import re
 import socket
@@ -18,7 +21,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from urllib.parse import SplitResult, quote, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 import certifi
 from urllib3.connection import HTTPSConnection
@@ -27,10 +30,14 @@ from urllib3.response import HTTPResponse
 
 from ..errors import SourceError
 
+log = logging.getLogger(__name__)
+
 DEADLINE = 60.0
 """Seconds for a whole request, from the look-up to the last byte."""
 IDLE_TIMEOUT = 15.0
 """Timeout in seconds to connect, and between two bytes."""
+CONNECT_TIMEOUT = 4.0
+"""Timeout in seconds to connect to an address of a host that has others."""
 MAX_URL = 4096
 MAX_BYTES = 64 * 2**20
 """Largest image file that is taken."""
@@ -93,6 +100,8 @@ class FetchPolicy:
     context: ssl.SSLContext | None = None
     """None: the certificate authorities of the system and of certifi."""
     deadline: float = DEADLINE
+    proxy: str | None = None
+    """``http://[user:password@]host:port`` that is asked to connect to the host, which it then looks up itself."""
 
 
 @dataclass(frozen=True)
@@ -167,18 +176,12 @@ def _exchange(
 ) -> Answer:
     policy = policy or FetchPolicy()
     deadline_at = time.monotonic() + policy.deadline
-    address = _resolve_in_time(host, policy, deadline_at)
-    connection = HTTPSConnection(
-        address,
-        policy.port,
-        timeout=max(0.05, min(IDLE_TIMEOUT, deadline_at - time.monotonic())),
-        server_hostname=host,  # sent in TLS (SNI), and what the certificate is checked against
-        ssl_context=policy.context or _default_context(),
-    )
-    with contextlib.closing(connection), _Watchdog(deadline_at) as watchdog:
+    # A proxy looks the host up itself; the name is all that can be checked here.
+    addresses = [] if policy.proxy else _resolve_in_time(host, policy, deadline_at)
+    with _Watchdog(deadline_at) as watchdog:
+        connection: HTTPSConnection | None = None
         try:
-            connection.connect()
-            watchdog.guard(connection.sock)
+            connection = _connect(host, addresses, policy, deadline_at, watchdog)
             connection.request(
                 method,
                 quote(target, safe=f"{_SAFE_IN_PATH}?"),
@@ -194,20 +197,102 @@ def _exchange(
         except (OSError, http.client.HTTPException, HTTPError, ValueError) as error:
             if not watchdog.expired:
                 raise SourceError(f"{host} could not be asked: {_describe(error, host)}. Try again.") from error
+        finally:
+            if connection is not None:
+                connection.close()
         if watchdog.expired:
             raise SourceError(f"{host} took longer than {policy.deadline:g} s. Try again.") from None
     return answer
 
 
-def global_address(host: str, resolve: Resolve, permitted: Callable[[str], bool] = is_public) -> str:
-    """Resolve a host and return the address to connect to. Raises SourceError unless all addresses are permitted."""
+def _connect(
+    host: str, addresses: Sequence[str], policy: FetchPolicy, deadline_at: float, watchdog: _Watchdog
+) -> HTTPSConnection:
+    """Connect to the first address that lets itself be connected to, or by the proxy. Raises what the last one raised."""
+    context = policy.context or _default_context()
+    if policy.proxy:
+        return _connect_by_proxy(host, policy, context, deadline_at, watchdog)
+    for number, address in enumerate(addresses, 1):
+        last = number == len(addresses)
+        patience = min(IDLE_TIMEOUT, deadline_at - time.monotonic())
+        connection = HTTPSConnection(
+            address,
+            policy.port,
+            timeout=max(0.05, patience if last else min(patience, CONNECT_TIMEOUT)),
+            server_hostname=host,  # sent in TLS (SNI), and what the certificate is checked against
+            ssl_context=context,
+        )
+        try:
+            connection.connect()
+            watchdog.guard(connection.sock)
+            if connection.sock is not None:
+                connection.sock.settimeout(max(0.05, patience))
+            return connection
+        except (OSError, HTTPError) as error:
+            connection.close()
+            # A host whose certificate is wrong is not asked for elsewhere.
+            if last or watchdog.expired or any(isinstance(one, ssl.SSLError) for one in (error, *error.args)):
+                raise
+            log.info("%s at %s: %s", host, address, type(error).__name__)
+    raise SourceError(f"{host} cannot be found.")
+
+
+def _connect_by_proxy(
+    host: str, policy: FetchPolicy, context: ssl.SSLContext, deadline_at: float, watchdog: _Watchdog
+) -> HTTPSConnection:
+    proxy = urlsplit(policy.proxy or "")
+    connection = HTTPSConnection(
+        proxy.hostname or "",
+        proxy.port or 80,
+        timeout=max(0.05, min(IDLE_TIMEOUT, deadline_at - time.monotonic())),
+        server_hostname=host,
+        ssl_context=context,
+    )
+    headers = {}
+    if proxy.username:
+        pair = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}"
+        headers["Proxy-Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
+    connection.set_tunnel(host, policy.port, headers)
+    try:
+        connection.connect()
+    except BaseException:
+        connection.close()
+        raise
+    watchdog.guard(connection.sock)
+    return connection
+
+
+def environment_proxy(environ: Mapping[str, str] = os.environ) -> str:
+    """Return the proxy for links that the environment names. Raises SourceError where it names none that can be used."""
+    given = next(
+        (environ[name] for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy") if environ.get(name)), ""
+    )
+    if not given:
+        raise SourceError(
+            "Links are to be fetched through a proxy, but HTTPS_PROXY names none: set it, such as http://proxy:3128."
+        )
+    url = given if "://" in given else f"http://{given}"
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme == "http" and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise SourceError(
+            f"HTTPS_PROXY is {public_url(url)}; a proxy that is reached by http:// is needed, such as http://proxy:3128."
+        )
+    return url
+
+
+def global_addresses(host: str, resolve: Resolve, permitted: Callable[[str], bool] = is_public) -> list[str]:
+    """Resolve a host and return the addresses to connect to, in the resolver's order. Raises SourceError unless all addresses are permitted."""
     try:
         addresses = list(resolve(host))
     except (OSError, UnicodeError) as error:
         raise SourceError(f"{host} cannot be found: there is no network, no name service, or no such host.") from error
     if not addresses or not all(permitted(address) for address in addresses):
         raise SourceError(f"{host} does not lead to the open internet from here, so nothing is fetched from it.")
-    return addresses[0]
+    return addresses
 
 
 def public_url(url: str) -> str:
@@ -216,13 +301,13 @@ def public_url(url: str) -> str:
     return re.sub(r"//[^/]*@", "//", text)[:200]
 
 
-def _resolve_in_time(host: str, policy: FetchPolicy, deadline_at: float) -> str:
-    """Call global_address with a deadline. A look-up cannot be interrupted, so it is left behind in its thread."""
-    found: queue.SimpleQueue[str | Exception] = queue.SimpleQueue()
+def _resolve_in_time(host: str, policy: FetchPolicy, deadline_at: float) -> list[str]:
+    """Call global_addresses with a deadline. A look-up cannot be interrupted, so it is left behind in its thread."""
+    found: queue.SimpleQueue[list[str] | Exception] = queue.SimpleQueue()
 
     def look_up() -> None:
         try:
-            found.put(global_address(host, policy.resolve, policy.permitted))
+            found.put(global_addresses(host, policy.resolve, policy.permitted))
         except Exception as error:
             found.put(error)
 

@@ -68,8 +68,8 @@ class LoadUltraSharp(io.ComfyNode):
             found, notice = _obtain(installed, stand_in)
         if found is None:
             raise DistilleryError(
-                f'The upscale model "{model_name}" is not installed. Put it into {_folder()}, or choose another one '
-                "in the Load UltraSharp node."
+                f'The upscale model "{model_name}" is not installed. Put it into {_folder()}, or choose another one (--upscaler, '
+                f"or in the Load UltraSharp node). Installed: {', '.join([*installed[:20]]) or 'none'}."
             )
         with loading("upscale_models", found):
             model = UpscaleModelLoader.execute(found)[0]

@@ -10,8 +10,10 @@ from aiohttp import web
 from server import PromptServer  # ComfyUI's own module of that name
 
 from ..errors import DistilleryError
+from ..lease import Watcher
 from ..recall import recall
 from ..summary import summarize_image
+from ..upscaler_choice import choose_upscaler
 from .show import find_model
 
 PACK = Path(__file__).parents[2]
@@ -24,6 +26,16 @@ def add_routes() -> None:
     if server is None:  # nodes without a server, as in tests
         return
     server.routes.get("/distillery/recall")(recalled)
+    watcher = Watcher(server)
+    server.add_on_prompt_handler(watcher.on_prompt)
+    server.add_on_prompt_handler(choose_upscaler)
+
+    async def renew(request: web.Request) -> web.Response:
+        """Note that the sender of a job lives: see :mod:`..lease`."""
+        watcher.renew(request.match_info["prompt_id"][:64])
+        return web.Response(status=204)
+
+    server.routes.post("/distillery/lease/{prompt_id}")(renew)
     # ComfyUI lists the files of workflows/ as templates, but serves them from the first of a pack's folders that is
     # named like one for examples, which here is the one with the pictures: what was added first is asked first.
     server.app.add_routes([web.static(f"/api/workflow_templates/{PACK.name}", PACK / "workflows")])

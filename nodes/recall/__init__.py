@@ -69,16 +69,18 @@ def recall(source: Source) -> Generation:
     Raises RecallError if the file is missing or not an image.
     """
     contents = read_contents(source)
-    generation = recall_text(contents.texts)
+    generation = recall_text(contents.texts, contents.size)
     return check_size(generation, *contents.size).warn(*contents.warnings)
 
 
-def recall_text(chunks: Mapping[str, str]) -> Generation:
+def recall_text(chunks: Mapping[str, str], size: tuple[int, int] | None = None) -> Generation:
     """Read from the texts of an image, by keyword, how it was made. Raises nothing.
+
+    size: width and height of the image, if there is one.
 
     A ComfyUI graph is merged with a text in the same file, see :mod:`.merge`; other formats stand alone.
     """
-    texts = TextChunks(chunks)
+    texts = TextChunks(chunks, size)
     warnings: list[str] = []
     found: Generation | None = None
     for form in FORMATS:

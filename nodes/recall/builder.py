@@ -8,6 +8,7 @@ from typing import Any
 from ..generation import Generation, HiRes, Lora
 from ..texts import shorten
 from ..values import CHECKS, STRENGTH, to_hash, to_name
+from .sampler_names import parse_names
 
 _GENERATION_DATA = {"positive", "negative", "seed", "cfg", "steps", "sampler", "scheduler", "checkpoint"}
 
@@ -46,6 +47,17 @@ class GenerationBuilder:
             return
         self._values[name] = checked
         self._fields[name] = where
+
+    def set_sampling(
+        self, sampler: Any, scheduler: Any, where: str, where_scheduler: str = "",
+        aliases: Mapping[str, str] | None = None, packs: bool = True,
+    ) -> None:  # fmt: skip
+        """Set sampler and scheduler from a program's names, see :func:`.sampler_names.parse_names`."""
+        names = [name if isinstance(name, str) else "" for name in (sampler, scheduler)]
+        found = parse_names(*names, aliases, packs)
+        self.set("sampler", found.sampler if names[0] else sampler, where)
+        self.set("scheduler", found.scheduler if names[1] or scheduler is None else scheduler, where_scheduler or where)
+        self.warn(*found.warnings)
 
     def set_known_none(self, name: str, where: str) -> None:
         """Record that a field is known to be "none"."""

@@ -74,7 +74,7 @@ def open_editor(browser: Any, server: Any) -> Iterator[Callable[..., Editor]]:
     opened: list[Editor] = []
 
     def visit(settings: Mapping[str, Any] | None = None) -> Editor:
-        opened.append(Editor(browser, server.url, settings))
+        opened.append(Editor(browser, server.editor_url, settings))
         return opened[-1]
 
     yield visit

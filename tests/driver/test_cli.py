@@ -11,13 +11,15 @@ import sys
 import time
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from distillery.driver.cli.app import canonical_args, main, make_parser
-from distillery.driver.cli.checkmetadata import json_line
+from distillery.driver.cli.checkmetadata import finite
+from distillery.driver.cli.streams import json_line
 from distillery.nodes.generation import Generation, HiRes, Lora, to_dict
 from distillery.nodes.parameters import PARAMETERS
 
@@ -148,7 +150,7 @@ def test_checkmetadata_goes_on_after_a_file_that_cannot_be_read(tmp_path, capsys
 
 
 def test_json_is_json_whatever_the_image_carries():
-    line = json_line({"a": [float("nan"), 1.5], "b": {"c": float("inf")}, "d": "\u00e9"})
+    line = json_line(finite({"a": [float("nan"), 1.5], "b": {"c": float("inf")}, "d": "\u00e9"}))
     assert json.loads(line, parse_constant=pytest.fail) == {"a": ["nan", 1.5], "b": {"c": "inf"}, "d": "\u00e9"}
 
 
@@ -221,12 +223,8 @@ def test_several_images_give_results_and_errors_of_their_own(server, tmp_path, c
     assert sorted(p.name for p in tmp_path.iterdir()) == ["odd_2x.png", "odd_2x_2.png"]
 
 
-@pytest.mark.server
-@pytest.mark.slow
-@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
-def test_ctrl_c_cancels_the_job_on_the_server(server, tmp_path):
-    import requests
-
+def start_job(server, out: Path, seed: int, **options: Any) -> subprocess.Popen[str]:
+    """Start a job in a process of its own, and wait until the server works on it."""
     command = [
         sys.executable,
         "-m",
@@ -236,24 +234,70 @@ def test_ctrl_c_cancels_the_job_on_the_server(server, tmp_path):
         "--server",
         server.url,
         "--out",
-        str(tmp_path),
+        str(out),
     ]
-    process = subprocess.Popen([*command, "--seed", "99"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    session = requests.Session()
-    session.trust_env = False
+    process = subprocess.Popen(
+        [*command, "--seed", str(seed)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
+    )
+    assert wait_until(lambda: remaining(server) > 0, 60)
+    time.sleep(1)
+    return process
 
-    def remaining() -> int:
+
+def remaining(server) -> int:
+    with server.endpoint.session() as session:
         return session.get(f"{server.url}/prompt", timeout=10).json()["exec_info"]["queue_remaining"]
 
-    deadline = time.monotonic() + 60
-    while not remaining() and time.monotonic() < deadline:
+
+def wait_until(condition, seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
         time.sleep(0.1)
-    time.sleep(1)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=90)
-    assert process.returncode == 130 and "cancelled" in errors and "Traceback" not in errors
-    deadline = time.monotonic() + 60  # on a busy machine the stage at work may outlast the driver's patience
-    while remaining() and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert remaining() == 0
+    return True
+
+
+@pytest.mark.server
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_signals_cancel_the_job_on_the_server(server, tmp_path, number, code):
+    process = start_job(server, tmp_path, 99)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == code and "cancelled on the server" in said and "Traceback" not in said
+    assert wait_until(lambda: remaining(server) == 0, 60)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.server
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_nohup_is_heeded(server, tmp_path):
+    process = start_job(server, tmp_path, 98, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    process.send_signal(signal.SIGHUP)
+    assert process.wait(timeout=300) == 0 and len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.server
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_the_server_cancels_the_job_of_a_driver_that_was_killed(server, tmp_path):
+    """The lease is cut short here; at its usual length the job would be done before."""
+    code = (
+        "import sys; from distillery.driver.server import client; client.LEASE = 10; "
+        "from distillery.driver.cli.app import main; sys.exit(main(sys.argv[1:]))"
+    )
+    arguments = ["upscale", str(CAT), "--seed", "97", "--server", server.url, "--out", str(tmp_path)]
+    process = subprocess.Popen([sys.executable, "-c", code, *arguments], stderr=subprocess.DEVNULL)
+    assert wait_until(lambda: remaining(server) > 0, 60)
+    # More work than can be done meanwhile: it waits behind the first, whose driver lives.
+    other = subprocess.Popen([sys.executable, "-c", code, *arguments, "--cfg", "5"], stderr=subprocess.DEVNULL)
+    assert wait_until(lambda: remaining(server) > 1, 60)
+    other.kill()
+    assert wait_until(lambda: remaining(server) < 2, 60)
+    process.kill()
+    assert wait_until(lambda: remaining(server) == 0, 120)
+    log = (server.log).read_text(encoding="utf-8", errors="replace")
+    assert "nothing was heard of who sent it" in log

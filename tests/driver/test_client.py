@@ -9,7 +9,6 @@ import time
 import uuid
 
 import pytest
-import websocket
 from PIL import Image
 from stock_graphs import blurred, graph, slow_graph
 
@@ -156,10 +155,9 @@ def test_a_job_survives_a_dropped_socket(client):
 def test_a_socket_that_the_server_forgot_is_made_anew(client, monkeypatch):
     """The end of a dropped socket, noticed late by the server, takes the new one of the same id off its list."""
     monkeypatch.setattr(client_module, "SILENT_SOCKET_TIMEOUT", 0.5)
-    address = client.url.replace("http", "ws", 1)
-    client.events = EventStream(client.url, client.loopback)
+    client.events = EventStream(client.endpoint)
     sid = client.events.client_id
-    websocket.create_connection(f"{address}/ws?clientId={sid}", suppress_origin=True).close()
+    client.endpoint.connect_websocket(f"/ws?clientId={sid}", 10).close()
     time.sleep(1)
     client.run(blurred(700, 6))
     events: list = []

@@ -9,6 +9,7 @@ from PIL import Image
 
 from distillery.driver.jobs.existing import find_result
 from distillery.driver.jobs.job import Job
+from distillery.driver.jobs.output import Output
 from distillery.driver.jobs.prepare import Task
 from distillery.driver.sources.clean_image import clean_image
 from distillery.nodes.generation import Generation
@@ -30,7 +31,7 @@ def test_an_existing_result_is_known_by_picture_and_command_not_by_name(tmp_path
     clean = clean_image(data, "a.png", Generation())
 
     def request(command: str) -> Task:
-        return Task(Job("0" * 32, "a.png", "hash", command, None, "a_2x", 0.0), clean, tmp_path)
+        return Task(Job("0" * 32, "a.png", "hash", command, None, "a_2x", 0.0), clean, Output(tmp_path))
 
     def result(name: str, image: str, command: str) -> None:
         graph = {

@@ -22,7 +22,6 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-import websocket
 from faulty_line import Line, frame
 from PIL import Image
 from stock_graphs import blurred, graph
@@ -328,8 +327,7 @@ def test_a_second_socket_with_the_same_id_takes_nothing_from_the_job(server, sou
 
         def intrude():
             client_id = upscaler.backend.pool.servers[0].server.connect(print).events.client_id
-            address = f"{server.url.replace('http', 'ws', 1)}/ws?clientId={client_id}"
-            websocket.create_connection(address, suppress_origin=True).close()
+            server.endpoint.connect_websocket(f"/ws?clientId={client_id}", 10).close()
 
         intruder = Strike(intrude)
         upscaler.upscale(source, on_progress=lambda event: intruder(), power=0)

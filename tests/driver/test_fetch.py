@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import socket
 import ssl
+import threading
 import time
 
 import pytest
@@ -14,7 +17,8 @@ from tls_host import answering
 from distillery.driver.errors import SourceError
 from distillery.driver.sources.fetch import (
     FetchPolicy,
-    global_address,
+    environment_proxy,
+    global_addresses,
     host_name,
     http_get,
     http_post,
@@ -54,7 +58,7 @@ def test_only_plain_addresses_of_the_open_internet_are_public(address, public):
 def test_a_name_that_leads_inside_is_not_connected_to(addresses, monkeypatch):
     monkeypatch.setattr(socket.socket, "connect", lambda *_: pytest.fail("a connection was made"))
     with pytest.raises(SourceError, match="open internet"):
-        global_address(CDN, lambda host: addresses)
+        global_addresses(CDN, lambda host: addresses)
     with pytest.raises(SourceError, match="open internet"):
         get(FetchPolicy(resolve=lambda host: addresses))
 
@@ -75,6 +79,12 @@ def test_the_name_is_looked_up_once_and_the_connection_goes_to_that_very_address
     assert f"\r\nHost: {CDN}\r\n" in head and "\r\nAccept-Encoding: identity\r\n" in head
 
 
+def test_an_address_that_does_not_answer_leads_to_the_next_one(tls_host):
+    host = tls_host(answering(b"ok"))
+    policy = host.policy(addresses=["127.0.0.9", "127.0.0.1"])  # nothing listens at the first one
+    assert get(policy).body == b"ok"
+
+
 def test_an_ipv6_address_is_connected_to_as_well(tls_host):
     try:
         host = tls_host(answering(b"ok"), address="::1")
@@ -87,6 +97,69 @@ def test_a_proxy_of_the_environment_is_not_used(tls_host, monkeypatch):
     for name in ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     assert get(tls_host(answering(b"ok")).policy()).body == b"ok"
+
+
+class Proxy:
+    """A proxy on loopback that connects to wherever ``target`` is, whatever name it is asked for."""
+
+    def __init__(self, target: int) -> None:
+        self.asked: list[bytes] = []
+        self._target = target
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self) -> None:
+        near, _ = self._listener.accept()
+        head = b""
+        while b"\r\n\r\n" not in head:
+            head += near.recv(4096)
+        self.asked.append(head)
+        far = socket.create_connection(("127.0.0.1", self._target))
+        near.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        threading.Thread(target=self._copy, args=(far, near), daemon=True).start()
+        self._copy(near, far)
+
+    @staticmethod
+    def _copy(source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while block := source.recv(65536):
+                target.sendall(block)
+
+
+def test_a_proxy_is_used_where_the_user_asks_for_it(tls_host):
+    host = tls_host(answering(b"ok"))
+    policy = host.policy()
+    proxy = Proxy(policy.port)
+
+    def nowhere(name):
+        raise AssertionError("the proxy looks names up")
+
+    url = f"http://me:p%40ss@127.0.0.1:{proxy.port}"
+    found = FetchPolicy(nowhere, policy.permitted, policy.port, policy.context, proxy=url)
+    assert get(found).body == b"ok" and host.asked_for == [CDN]
+    head = proxy.asked[0].decode()
+    assert head.startswith(f"CONNECT {CDN}:{policy.port} ")
+    assert base64.b64encode(b"me:p@ss").decode() in head
+
+
+def test_a_certificate_is_checked_behind_a_proxy_too(tls_host):
+    policy = tls_host(answering(b"ok"), name="evil.example").policy()
+    proxy = Proxy(policy.port)
+    found = FetchPolicy(
+        policy.resolve, policy.permitted, policy.port, policy.context, proxy=f"http://127.0.0.1:{proxy.port}"
+    )
+    with pytest.raises(SourceError, match="certificate is not valid"):
+        get(found)
+
+
+def test_the_proxy_of_the_environment():
+    assert environment_proxy({"HTTPS_PROXY": "proxy:3128"}) == "http://proxy:3128"
+    assert environment_proxy({"all_proxy": "http://a:1"}) == "http://a:1"
+    for environ, words in (({}, "names none"), ({"HTTPS_PROXY": "socks5://me:secret@h:1"}, r"is socks5://h:1")):
+        with pytest.raises(SourceError, match=words) as caught:
+            environment_proxy(environ)
+        assert "secret" not in str(caught.value)
 
 
 def test_a_certificate_for_another_name_is_not_taken(tls_host):

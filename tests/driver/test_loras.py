@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 
 from distillery.driver import Upscaler
 from distillery.driver.errors import JobError
+from distillery.driver.server import managed
 from distillery.nodes.generation import Lora
 from distillery.nodes.model_files.aliases import FILE_NAME
 from distillery.nodes.model_files.file_hashes import CACHE_NAME
@@ -167,7 +168,7 @@ def test_an_alias_is_used_as_soon_as_it_is_written_and_the_nodes_show_it(driver,
     finally:
         place.unlink()
     assert result.generation.checkpoint.endswith("My_Model_v1.safetensors")
-    shown = history_summaries(server.url, result.prompt_id)
+    shown = history_summaries(server, result.prompt_id)
     # What the first, failed run has read is in ComfyUI's cache: Load Models and Save Image have run.
     assert [summary["heading"] for summary in shown] == ["Loaded", "Made with"]
     for summary in shown:
@@ -178,12 +179,10 @@ def test_an_alias_is_used_as_soon_as_it_is_written_and_the_nodes_show_it(driver,
         driver.upscale(source, "--seed 2")
 
 
-def history_summaries(url: str, prompt_id: str) -> list[dict[str, Any]]:
+def history_summaries(server: managed.RunningServer, prompt_id: str) -> list[dict[str, Any]]:
     """What the nodes of a job show, in the order of their headings."""
-    import requests
 
-    session = requests.Session()
-    session.trust_env = False
-    outputs = session.get(f"{url}/history/{prompt_id}", timeout=10).json()[prompt_id]["outputs"]
+    session = server.endpoint.session()
+    outputs = session.get(f"{server.url}/history/{prompt_id}", timeout=10).json()[prompt_id]["outputs"]
     shown = [json.loads(text) for output in outputs.values() for text in output.get(SUMMARY_KEY, ())]
     return sorted(shown, key=lambda summary: summary["heading"])

@@ -9,16 +9,17 @@ import pytest
 
 from distillery.driver.cancel import CancelToken
 from distillery.driver.errors import JobCancelled, ServerError
+from distillery.driver.server.endpoint import Endpoint
 from distillery.driver.server.pool import PooledServer, ServerPool, best
 from distillery.driver.server.servers import GivenServer
 
 
 def member(name: str, **state) -> PooledServer:
     class Down(GivenServer):
-        def connect(self, say):
+        def connect(self, say, cancel=None):
             raise ServerError(f"{self.name} is down.")
 
-    made = PooledServer(Down(name))
+    made = PooledServer(Down(Endpoint(name)))
     for key, value in state.items():
         setattr(made, key, value)
     return made

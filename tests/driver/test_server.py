@@ -13,20 +13,22 @@ import sys
 import tarfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
 import pytest
-import requests
 
 from distillery.driver import paths
+from distillery.driver.cancel import CancelToken
 from distillery.driver.cli import server as server_cli
-from distillery.driver.errors import ServerError
+from distillery.driver.errors import JobCancelled, ServerError
 from distillery.driver.server import entrypoint as comfyui_main
 from distillery.driver.server import managed as server
 from distillery.driver.server import own as own_module
 from distillery.driver.server import probe
 from distillery.driver.server import process as process_module
+from distillery.driver.server.servers import ManagedServer
 from distillery.driver.setup import comfyui as comfyui_source
 
 posix = pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
@@ -90,8 +92,9 @@ def running(shared_home: Path, monkeypatch: pytest.MonkeyPatch) -> server.Runnin
     return server.ensure()
 
 
-def submit(url: str, prompt: dict[str, object]) -> str:
-    answer = requests.post(f"{url}/prompt", json={"prompt": prompt}, timeout=30)
+def submit(running: server.RunningServer, prompt: dict[str, object]) -> str:
+    with running.endpoint.session() as session:
+        answer = session.post(f"{running.url}/prompt", json={"prompt": prompt}, timeout=30)
     answer.raise_for_status()
     return str(answer.json()["prompt_id"])
 
@@ -113,11 +116,11 @@ def test_a_server_answers_on_loopback_alone_with_this_pack_and_only_this_pack(ru
     assert running.url.startswith("http://127.0.0.1:")
     listening = [c.laddr for c in psutil.Process(running.pid).net_connections("inet") if c.status == psutil.CONN_LISTEN]
     assert [(a.ip, f"http://{a.ip}:{a.port}") for a in listening] == [("127.0.0.1", running.url)]
-    nodes = requests.get(f"{running.url}/object_info", timeout=60).json()
+    nodes = probe.get(running.endpoint, "/object_info", 60).json()
     modules = {n["python_module"].split(".")[0] + "." + n["python_module"].split(".")[-1] for n in nodes.values()}
     assert {m for m in modules if m.startswith("custom_nodes")} == {f"custom_nodes.{server.PACK_NAME}"}
     assert not any(n.get("api_node") for n in nodes.values())
-    assert probe.pack_present(running.url)
+    assert probe.pack_present(running.endpoint)
 
 
 @pytest.mark.server
@@ -125,7 +128,7 @@ def test_its_folders_are_its_own(running: server.RunningServer, shared_home: Pat
     assert running.base == shared_home / "servers" / "default"
     assert running.output == running.base / "output"
     assert running.log == running.base / "server.log"
-    argv = requests.get(f"{running.url}/system_stats", timeout=30).json()["system"]["argv"]
+    argv = probe.get(running.endpoint, "/system_stats", 30).json()["system"]["argv"]
     assert argv[argv.index("--base-directory") + 1] == str(running.base)
     assert argv[argv.index("--models-directory") + 1] == str(shared_home / "models")
     assert (running.base / "custom_nodes" / server.PACK_NAME).resolve() == paths.checkout()
@@ -171,11 +174,11 @@ def test_touching_it_keeps_it_warm(running: server.RunningServer) -> None:
 def test_changed_code_restarts_an_idle_server_but_not_one_at_work(running: server.RunningServer) -> None:
     state_file = running.base / "state" / comfyui_main.STATE
     state_file.write_text(json.dumps({**json.loads(state_file.read_text()), "pack": "another"}))
-    job = submit(running.url, slow_job(1))
+    job = submit(running, slow_job(1))
     said: list[str] = []
     assert server.ensure(say=said.append).pid == running.pid
     assert any("restarted when it is idle" in text for text in said)
-    assert wait_until(lambda: job in requests.get(f"{running.url}/history/{job}", timeout=30).json(), 120)
+    assert wait_until(lambda: job in probe.get(running.endpoint, f"/history/{job}", 30).json(), 120)
 
     restarted = server.ensure(say=said.append)
     assert restarted.pid != running.pid
@@ -195,7 +198,7 @@ def test_a_server_that_is_gone_or_hangs_is_replaced(
     os.kill(running.pid, signal.SIGKILL if fate == "killed" else signal.SIGSTOP)
     replaced = server.ensure()
     assert replaced.pid != running.pid
-    assert probe.pack_present(replaced.url)
+    assert probe.pack_present(replaced.endpoint)
     assert server.status() is not None
     assert wait_until(lambda: not alive(running.pid), 10)
 
@@ -239,11 +242,11 @@ def test_two_at_once_share_one_and_it_ends_when_idle_but_not_at_work(home: Path)
     assert sum("waiting for it" in text for text in said) == 1
     pid = pids.pop()
 
-    url = server.ensure().url
+    running = server.ensure()
     for seed in range(4):
-        submit(url, slow_job(seed))
+        submit(running, slow_job(seed))
     worked = time.monotonic()
-    while requests.get(f"{url}/prompt", timeout=60).json()["exec_info"]["queue_remaining"]:
+    while probe.get(running.endpoint, "/prompt", 60).json()["exec_info"]["queue_remaining"]:
         time.sleep(0.2)
     assert time.monotonic() - worked > 4, "the jobs were too short to tell"
     assert alive(pid)
@@ -270,7 +273,7 @@ def test_a_driver_that_is_killed_in_the_middle_of_the_start_leaves_no_second_ser
     first.kill()
     first.wait()
     running = server.ensure()
-    assert probe.pack_present(running.url)
+    assert probe.pack_present(running.endpoint)
     assert wait_until(lambda: [p.pid for p in processes(home)] == [running.pid], 30)
 
 
@@ -395,7 +398,7 @@ def test_a_comfyui_of_the_users_own_is_run_in_place(home: Path, tmp_path: Path, 
     (own / "custom_nodes" / "other.py").write_text("raise RuntimeError('this one was not asked for')\n")
     running = server.ensure(comfyui=own.parent)
     assert (running.base, running.output) == (own, own / "output")
-    assert probe.pack_present(running.url)
+    assert probe.pack_present(running.endpoint)
     assert "not asked for" not in server.logs(server.own_instance(own), 1000)
     assert server.ensure(comfyui=own).pid == running.pid
     assert command("stop", "--comfyui", str(own)) == 0
@@ -582,3 +585,37 @@ def test_what_a_killed_process_left_is_cleared(index: Path) -> None:
     with pytest.raises(ServerError):
         comfyui_source.ensure_comfyui()
     assert not left.exists()
+
+
+@pytest.mark.server
+@pytest.mark.slow
+def test_a_cancelled_job_does_not_wait_for_the_start(home: Path) -> None:
+    cancel, lagging = CancelToken(), CancelToken()
+    managed_server = ManagedServer()
+    with ThreadPoolExecutor(2) as pool:
+        starting = pool.submit(managed_server.connect, print, cancel)
+        time.sleep(0.5)
+        waiting = pool.submit(managed_server.connect, print, lagging)
+        time.sleep(0.5)
+        for token, future in ((lagging, waiting), (cancel, starting)):
+            begun = time.monotonic()
+            token.cancel()
+            with pytest.raises(JobCancelled):
+                future.result(60)
+            assert time.monotonic() - begun < 25  # the process gets that long to end
+    assert server.status() is None
+
+
+@pytest.mark.server
+@pytest.mark.slow
+def test_other_models_are_served_by_another_server(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = server.ensure()
+    assert server.ensure() == first
+    monkeypatch.setenv("DISTILLERY_MODELS", str(home / "others"))
+    second = server.ensure()
+    assert second.pid != first.pid and second.url != first.url and first.is_alive()
+    assert server.ensure() == second
+    monkeypatch.delenv("DISTILLERY_MODELS")
+    assert server.ensure() == first  # neither ends the other
+    assert len(server.variants(server.DEFAULT)) == 2
+    assert server.stop() and not first.is_alive() and not second.is_alive()

@@ -12,7 +12,7 @@ from tls_host import answering
 from distillery.driver.errors import SourceError
 from distillery.driver.sources.discord import TOKEN
 from distillery.driver.sources.fetch import MAX_BYTES, FetchPolicy
-from distillery.driver.sources.load import load
+from distillery.driver.sources.load import Rules, load
 
 URL = "https://cdn.discordapp.com/attachments/1/2/a%20b.png?ex=ffffffff&is=1&hm=ab"
 
@@ -197,7 +197,7 @@ def test_messages_never_carry_a_links_signature():
 def test_a_host_that_the_user_allows_is_fetched_from(tls_host):
     host = tls_host(answering(png()))
     url = "https://images.example.org/some/p%C3%A4th/x%20y.png?a=b%20c&d"
-    image = load(url, allow_hosts=["Images.example.org"], policy=host.policy())
+    image = load(url, Rules(("Images.example.org",)), policy=host.policy())
     assert (image.data, image.stem) == (png(), "x y")
     assert host.requests[0].startswith(b"GET /some/p%C3%A4th/x%20y.png?a=b%20c&d HTTP/1.1\r\n")
     assert host.asked_for == ["images.example.org"]
@@ -208,14 +208,14 @@ def test_a_host_that_the_user_allows_is_fetched_from(tls_host):
 )
 def test_an_allowed_host_allows_no_other(host):
     with pytest.raises(SourceError, match=r"images\.example\.org are"):
-        load(f"https://{host}/a.png", allow_hosts=["images.example.org"], policy=FetchPolicy(resolve=nowhere))
+        load(f"https://{host}/a.png", Rules(("images.example.org",)), policy=FetchPolicy(resolve=nowhere))
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "192.168.0.5", "::ffff:192.168.0.5", "fe80::1%lo"])
 def test_an_allowed_host_that_leads_inside_is_refused(address):
     with pytest.raises(SourceError, match="open internet"):
         load(
-            "https://images.example.org/a.png", allow_hosts=["images.example.org"],
+            "https://images.example.org/a.png", Rules(("images.example.org",)),
             policy=FetchPolicy(resolve=lambda host: [address]),
         )  # fmt: skip
 
@@ -230,9 +230,9 @@ def test_an_allowed_host_that_leads_inside_is_refused(address):
 def test_answers_of_an_allowed_host_are_told_by_its_name(tls_host, act, words):
     host = tls_host(act)
     with pytest.raises(SourceError, match=f"images.example.org .*{words}"):
-        load("https://images.example.org/", allow_hosts=["images.example.org"], policy=host.policy())
+        load("https://images.example.org/", Rules(("images.example.org",)), policy=host.policy())
 
 
 def test_what_is_allowed_must_be_a_host_name():
     with pytest.raises(SourceError, match="not the name of a host"):
-        load(URL, allow_hosts=["https://images.example.org/"], policy=FetchPolicy(resolve=nowhere))
+        load(URL, Rules(("https://images.example.org/",)), policy=FetchPolicy(resolve=nowhere))

@@ -132,7 +132,7 @@ def test_a_broken_file_is_named(tmp_path):
 @pytest.mark.server
 @pytest.mark.slow
 def test_the_files_are_what_the_tool_writes_for_the_servers_nodes(server):
-    for name, text in make_workflows.rendered(make_workflows.fetch_object_info(server.url)).items():
+    for name, text in make_workflows.rendered(make_workflows.fetch_object_info(server.endpoint)).items():
         assert (workflow.ui_file().parent / name).read_text(encoding="utf-8") == text, (
             f"run tools/make_workflows.py: {name}"
         )

@@ -14,13 +14,15 @@ pytestmark = [pytest.mark.server, pytest.mark.slow]
 
 
 def recalled(server, image: str) -> requests.Response:
-    return requests.get(f"{server.url}/distillery/recall", params={"image": image}, timeout=60)
+    return server.endpoint.session().get(f"{server.url}/distillery/recall", params={"image": image}, timeout=60)
 
 
 def test_an_uploaded_image_tells_how_it_was_made(server):
     name = f"{uuid.uuid4().hex}.png"
     files = {"image": (name, EXAMPLE.read_bytes(), "image/png")}
-    requests.post(f"{server.url}/upload/image", files=files, data={"type": "temp"}, timeout=60).raise_for_status()
+    server.endpoint.session().post(
+        f"{server.url}/upload/image", files=files, data={"type": "temp"}, timeout=60
+    ).raise_for_status()
     response = recalled(server, f"{name} [temp]")
     assert response.status_code == 200
     rows = {row["name"]: row["value"] for row in response.json()["rows"]}

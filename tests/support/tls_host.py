@@ -15,7 +15,7 @@ import pytest
 
 from distillery.driver.sources.fetch import FetchPolicy
 
-HOSTS = ("cdn.discordapp.com", "discord.com", "images.example.org", "evil.example")
+HOSTS = ("localhost", "cdn.discordapp.com", "discord.com", "images.example.org", "evil.example")
 
 Act = Callable[[ssl.SSLSocket], None]
 
@@ -24,6 +24,11 @@ Act = Callable[[ssl.SSLSocket], None]
 class Certificates:
     servers: dict[str, ssl.SSLContext]
     trust: ssl.SSLContext
+    folder: Path
+
+    def file(self, host: str) -> Path:
+        """The certificate of a host, which is its own authority."""
+        return self.folder / f"{host}.pem"
 
 
 def make_certificates(folder: Path) -> Certificates:
@@ -41,7 +46,7 @@ def make_certificates(folder: Path) -> Certificates:
         servers[host] = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         servers[host].load_cert_chain(certificate, key)
         trust.load_verify_locations(certificate)
-    return Certificates(servers, trust)
+    return Certificates(servers, trust, folder)
 
 
 class TlsHost:
@@ -80,7 +85,7 @@ class TlsHost:
         """The policy under which every name leads here."""
         return FetchPolicy(
             resolve=lambda host: [self._address] if addresses is None else addresses,
-            permitted=lambda address: address == self._address, port=self._listener.getsockname()[1],
+            permitted=lambda address: address in (self._address, *(addresses or ())), port=self._listener.getsockname()[1],
             context=self._trust, deadline=deadline,
         )  # fmt: skip
 

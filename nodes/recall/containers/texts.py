@@ -20,7 +20,9 @@ class TextChunks(Mapping[str, str]):
     ``problems`` collects the faults of the texts that a format asked for.
     """
 
-    def __init__(self, texts: Mapping[str, str]) -> None:
+    def __init__(self, texts: Mapping[str, str], size: tuple[int, int] | None = None) -> None:
+        self.size = size
+        """Width and height of the image, if there is one."""
         self._texts = {
             clean_text(k): clean_text(v) for k, v in texts.items() if isinstance(k, str) and isinstance(v, str)
         }

@@ -27,7 +27,7 @@ def read(chunks: TextChunks) -> Generation | None:
             chunks.problems.append(str(error))
             continue
         if graph is not None:
-            builder = walk(graph, key)
+            builder = walk(graph, key, chunks.size)
             builder.warn(*warnings)
             builder.carried["nodes"] = graph.size
             return builder.build(ORIGIN)

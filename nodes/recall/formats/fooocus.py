@@ -23,12 +23,11 @@ _FIELDS = {
     "seed": ("seed", "Seed"),
     "steps": ("steps", "Steps"),
     "cfg": ("guidance_scale", "Guidance Scale"),
-    "sampler": ("sampler", "Sampler"),
-    "scheduler": ("scheduler", "Scheduler"),
     "checkpoint": ("base_model", "Base Model"),
     "checkpoint_hash": ("base_model_hash",),
     "clip_skip": ("clip_skip", "CLIP Skip"),
 }
+_SAMPLING = ("sampler", "scheduler")
 _PROMPTS = {
     "positive": ("full_prompt", "prompt", "Prompt"),
     "negative": ("full_negative_prompt", "negative_prompt", "Negative Prompt"),
@@ -49,6 +48,8 @@ def read(chunks: TextChunks) -> Generation | None:
     for name, keys in _FIELDS.items():
         for key in keys:
             builder.set(name, data.get(key), place(key))
+    sampler, scheduler = (next((key for key in (name, name.title()) if key in data), name) for name in _SAMPLING)
+    builder.set_sampling(data.get(sampler), data.get(scheduler), place(sampler), place(scheduler))
     for name, keys in _PROMPTS.items():
         for key in keys:
             builder.set(name, _prompt(data.get(key)), place(key))

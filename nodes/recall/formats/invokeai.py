@@ -16,16 +16,10 @@ KEYS = ("invokeai_metadata", "sd-metadata", "Dream")
 
 _FAMILIES = {"sd-1": "sd15", "sdxl": "sdxl", "flux": "flux", "sd-3": "sd3"}
 _SAMPLERS = {
-    # InvokeAI's names, which are those of diffusers' schedulers; "_k" behind one is the schedule karras.
-    "ddim": "ddim", "ddpm": "ddpm", "deis": "deis", "dpmpp_2m": "dpmpp_2m", "dpmpp_2m_sde": "dpmpp_2m_sde",
-    "dpmpp_2s": "dpmpp_2s_ancestral", "dpmpp_3m": "dpmpp_3m_sde", "dpmpp_sde": "dpmpp_sde", "euler": "euler",
-    "euler_a": "euler_ancestral", "heun": "heun", "kdpm_2": "dpm_2", "kdpm_2_a": "dpm_2_ancestral", "lcm": "lcm",
-    "lms": "lms", "unipc": "uni_pc",
-    # of versions 1 and 2
-    "k_euler": "euler", "k_euler_a": "euler_ancestral", "k_dpm_2": "dpm_2", "k_dpm_2_a": "dpm_2_ancestral",
-    "k_heun": "heun", "k_lms": "lms", "k_dpmpp_2": "dpmpp_2m", "k_dpmpp_2_a": "dpmpp_2s_ancestral",
+    # InvokeAI's names that mean another sampler than ComfyUI's of that name, without blanks and underscores.
+    "dpmpp2": "dpmpp_2m", "dpmpp2a": "dpmpp_2s_ancestral", "dpmpp2s": "dpmpp_2s_ancestral", "dpmpp3m": "dpmpp_3m_sde",
+    "kdpmpp2": "dpmpp_2m", "kdpmpp2a": "dpmpp_2s_ancestral",
 }  # fmt: skip
-_STAND_INS = {"pndm": "euler", "plms": "euler", "tcd": "lcm"}
 _NOT_USED = {
     "controlnets": "a ControlNet",
     "control_layers": "control layers",
@@ -148,17 +142,10 @@ def _sampler(builder: GenerationBuilder, name: Any, where: str) -> None:
     if not isinstance(name, str):
         builder.set("sampler", name, where)
         return
-    base = name.strip().lower()
-    schedule = "normal"
-    if base.endswith("_k"):
-        base, schedule = base[:-2], "karras"
-    if base not in _SAMPLERS:
-        nearest = _STAND_INS.get(base, "dpmpp_2m" if "dpm" in base else "euler")
-        builder.warn(f"ComfyUI has no sampler {shown(name)}: {nearest} stands in for it")
-        builder.set("sampler", nearest, where)
-    else:
-        builder.set("sampler", _SAMPLERS[base], where)
-    builder.set("scheduler", schedule, where)
+    base = name.strip()
+    karras = base.lower().endswith("_k")
+    schedule = "karras" if karras else "normal"
+    builder.set_sampling(base[:-2] if karras else base, schedule, where, aliases=_SAMPLERS, packs=False)
 
 
 def _weights(builder: GenerationBuilder, prompt: Any, side: str) -> None:

@@ -16,13 +16,6 @@ from ..containers.texts import TextChunks
 ORIGIN = "novelai"
 KEY = "Comment"
 
-_SAMPLERS = {
-    "k_euler": "euler", "k_euler_ancestral": "euler_ancestral", "k_dpmpp_2m": "dpmpp_2m", "k_dpmpp_sde": "dpmpp_sde",
-    "k_dpmpp_2s_ancestral": "dpmpp_2s_ancestral", "k_dpmpp_2m_sde": "dpmpp_2m_sde", "k_dpmpp_3m_sde": "dpmpp_3m_sde",
-    "k_dpm_2": "dpm_2", "k_dpm_2_ancestral": "dpm_2_ancestral", "k_dpm_fast": "dpm_fast", "k_heun": "heun",
-    "k_dpm_adaptive": "dpm_adaptive", "k_lms": "lms", "ddim": "ddim", "ddim_v3": "ddim",
-}  # fmt: skip
-_SCHEDULES = {"native": "normal", "karras": "karras", "exponential": "exponential", "polyexponential": "exponential"}
 _STEP = 1.05
 """Factor of a brace on a weight; a bracket divides by it."""
 _TOKEN = re.compile(r"[{}\[\]]|(?<![\w.])(-?\d{1,3}(?:\.\d{1,4})?)::|::", re.ASCII)
@@ -99,16 +92,8 @@ def _prompt(builder: GenerationBuilder, side: str, captions: list[Any], where: s
 
 
 def _sampler(builder: GenerationBuilder, data: Mapping[str, Any]) -> None:
-    name = data.get("sampler")
-    if isinstance(name, str):
-        if name not in _SAMPLERS:
-            builder.warn(f"ComfyUI has no sampler {shown(name)}: euler_ancestral stands in for it")
-        builder.set("sampler", _SAMPLERS.get(name, "euler_ancestral"), f"{KEY}.sampler")
-    schedule = data.get("noise_schedule")
-    if isinstance(schedule, str):
-        if schedule not in _SCHEDULES:
-            builder.warn(f"ComfyUI has no schedule {shown(schedule)}: normal stands in for it")
-        builder.set("scheduler", _SCHEDULES.get(schedule, "normal"), f"{KEY}.noise_schedule")
+    where = (f"{KEY}.sampler", f"{KEY}.noise_schedule")
+    builder.set_sampling(data.get("sampler"), data.get("noise_schedule"), *where, packs=False)
 
 
 def comfyui_weights(prompt: str) -> str:

@@ -21,12 +21,11 @@ _FIELDS = {
     "steps": ("steps",),
     "cfg": ("cfgscale",),
     "guidance": ("fluxguidancescale",),
-    "sampler": ("sampler", "comfyuisampler", "comfysampler"),
-    "scheduler": ("scheduler", "comfyuischeduler", "comfyscheduler"),
     "checkpoint": ("model",),
     "width": ("width",),
     "height": ("height",),
 }
+_SAMPLING = (("sampler", "comfyuisampler", "comfysampler"), ("scheduler", "comfyuischeduler", "comfyscheduler"))
 _SECTION = re.compile(
     r"<(base|refiner|segment|object|region|video|videoswap|clear|extend|edit)\b[^<>]{0,200}>", re.IGNORECASE
 )
@@ -56,6 +55,8 @@ def read(chunks: TextChunks) -> Generation | None:
     for name, keys in _FIELDS.items():
         for key in keys:
             builder.set(name, params.get(key), place(key))
+    sampler, scheduler = (next((key for key in keys if key in params), keys[0]) for keys in _SAMPLING)
+    builder.set_sampling(params.get(sampler), params.get(scheduler), place(sampler), place(scheduler))
     layer = to_integer(params.get("clipstopatlayer"))
     builder.set("clip_skip", None if layer is None else -layer, place("clipstopatlayer"))
     vae = params.get("vae")

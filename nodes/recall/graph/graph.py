@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from .nodes import Constant, Link, Node, Output, plain, to_link
-from .passthrough import passed_on
+from .passthrough import KNOWN, passed_on
+from .shapes import MADE, piped, value_input
 from .value_nodes import VALUE_NODES
 
 MAX_NODES = 10_000
@@ -28,7 +29,9 @@ class Graph:
         self.size = len(self.nodes)
         """Number of nodes in the file."""
         self._redirects: dict[Link, tuple[Any, Node]] = {}
-        self._values: dict[Link, Any] = {}
+        self._values: dict[tuple[Link, str], Any] = {}
+        self.assumed: dict[str, tuple[Node, str]] = {}
+        """Nodes of unknown classes whose inputs were read by their names, and those inputs."""
         self._hops = 0
         self._depth = 0
         self._truncated = False
@@ -41,6 +44,11 @@ class Graph:
     def mark_truncated(self) -> None:
         """Count the graph as :attr:`exhausted`."""
         self._truncated = True
+
+    def is_unknown(self, node: Node) -> bool:
+        """Return True if no table of this package has the node's class, as far as the graph can tell."""
+        known = node.class_type in VALUE_NODES or node.class_type in KNOWN
+        return not known and node.composite is None
 
     def forget_values(self) -> None:
         """Compute every value anew, once the graph has changed."""
@@ -89,6 +97,11 @@ class Graph:
                     todo += [(step.value, step.wanted, node) for step in reversed(steps)]
                 elif wanted is None:
                     return node, link.slot
+                else:
+                    steps = piped(node, wanted)
+                    if steps is None:
+                        return node, MADE
+                    todo += [(step.value, step.wanted, node) for step in reversed(steps)]
         return None
 
     def input(self, node: Node, name: str) -> Output | None:
@@ -100,7 +113,7 @@ class Graph:
 
         ``None`` if there is none or it is unknown.
         """
-        return self._resolve(node.inputs.get(name))
+        return self._resolve(node.inputs.get(name), name)
 
     def first_unknown_node(self, node: Node, name: str) -> Node | None:
         """Return the node at which the computation of a linked value ended, for a message."""
@@ -113,13 +126,19 @@ class Graph:
                 continue
             visited.add(found[0].id)
             rule = VALUE_NODES.get(found[0].class_type)
+            visited.add(found[0].id)
             if rule is None:
-                return found[0]
+                at = value_input(found[0], name)
+                if at is None or not self.link(found[0], at):
+                    return found[0]
+                todo.append(self.link(found[0], at))
+                continue
             last = found[0]
             todo += [self.link(found[0], name) for name in rule.names_of(found[0])]
         return last
 
-    def _resolve(self, value: Any) -> Any:
+    def _resolve(self, value: Any, wanted: str) -> Any:
+        """Return the value at an input called ``wanted``."""
         link = to_link(value)
         if link is None:
             return plain(value)
@@ -128,19 +147,31 @@ class Graph:
         self._depth += 1
         try:
             found = self.source(link)
-            return self._computed(*found) if found else None
+            return self._computed(*found, wanted) if found else None
         finally:
             self._depth -= 1
 
-    def _computed(self, node: Node, slot: int) -> Any:
+    def _computed(self, node: Node, slot: int, wanted: str) -> Any:
         if isinstance(node, Constant):
             return plain(node.inputs["value"])
-        at = Link(node.id, slot)
+        rule = VALUE_NODES.get(node.class_type)
+        at = (Link(node.id, slot), "" if rule else wanted)
         if at not in self._values:
             self._values[at] = None  # a circle ends here
-            rule = VALUE_NODES.get(node.class_type)
             if rule is not None:
-                arguments = {name: self._resolve(node.inputs.get(name)) for name in rule.names_of(node)}
+                arguments = {name: self._resolve(node.inputs.get(name), name) for name in rule.names_of(node)}
                 unknown = any(value is None and self.link(node, name) for name, value in arguments.items())
                 self._values[at] = rule.value(arguments, slot, unknown)
+            else:
+                self._values[at] = self._by_shape(node, wanted)
         return self._values[at]
+
+    def _by_shape(self, node: Node, wanted: str) -> Any:
+        """Return the value that an unknown node gives, as far as the names of its inputs tell."""
+        name = value_input(node, wanted)
+        if name is None:
+            return None
+        value = self._resolve(node.inputs[name], name)
+        if value is not None:
+            self.assumed[node.id] = (node, name)
+        return value

@@ -21,7 +21,7 @@ def read_graph(data: Any) -> Graph | None:
     for key, entry in data.items():
         if isinstance(entry, Mapping) and isinstance(entry.get("class_type"), str):
             inputs = entry.get("inputs")
-            nodes.append(Node(str(key), entry["class_type"], inputs if isinstance(inputs, Mapping) else {}))
+            nodes.append(Node(str(key), entry["class_type"].strip(), inputs if isinstance(inputs, Mapping) else {}))
     if len(nodes) > MAX_NODES:
         raise ValueError(f"the graph has {len(nodes)} nodes; at most {MAX_NODES} are read")
     if not nodes:

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from ...values import to_integer
 from .nodes import Node, Step, to_link
+from .shapes import same_names
 
 
 class Values(Protocol):
@@ -156,7 +157,8 @@ class Pipe:
             wanted = self.outputs[slot] if 0 <= slot < len(self.outputs) else None
             if wanted is None:
                 return []  # the pipe itself, which is no value
-        steps = [Step(node.inputs[wanted], None)] if wanted in self.own and wanted in node.inputs else []
+        names = [name for name in same_names(wanted) if name in self.own and name in node.inputs][:1]
+        steps = [Step(node.inputs[name], None) for name in names]
         if self.base is not None:
             steps.append(Step(node.inputs.get(self.base), wanted))
         if self.merged is not None:
@@ -182,6 +184,9 @@ _EASY_SETTINGS = ("seed", "steps", "cfg", "sampler_name", "scheduler", "denoise"
 EASY_PIPE = (*_EASY, *_EASY_SETTINGS)
 """Names in Easy Use's pipe."""
 
+UNPACKED = ("model", "clip", "vae", "positive", "negative", "latent_image", *_EASY_SETTINGS)
+"""Names in any pipe."""
+
 PIPES: dict[str, Pipe] = {
     "Context (rgthree)": Pipe((None, *_CONTEXT), "base_ctx", _CONTEXT),
     "Context Big (rgthree)": Pipe((None, *_CONTEXT_BIG), "base_ctx", _CONTEXT_BIG),
@@ -198,6 +203,11 @@ PIPES: dict[str, Pipe] = {
     "easy pipeIn": Pipe((None,), "pipe", _EASY),
     "easy pipeOut": Pipe((None, *_EASY, "seed"), "pipe"),
     "easy preSampling": Pipe((None,), "pipe", (*_EASY_SETTINGS, "latent")),
-    "easy unpack": Pipe(EASY_PIPE, "pipe"),  # of this package: what a sampler takes out of it
+    # of this package: what a sampler takes out of a pipe
+    "easy unpack": Pipe(EASY_PIPE, "pipe"),
+    "unpack": Pipe(UNPACKED, "pipe"),
 }
 """Nodes of pipes; those of one pack share their names."""
+
+KNOWN = REROUTES | SWITCHES.keys() | SAME_SLOT.keys() | PIPES.keys()
+"""Classes of all nodes that pass values on."""

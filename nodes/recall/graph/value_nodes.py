@@ -55,6 +55,11 @@ def _input(name: str) -> Compute:
     return lambda arguments: arguments[name]
 
 
+def _first_of(*names: str) -> Compute:
+    """Return the first input that is there: the name of one changed between versions of a node."""
+    return lambda arguments: next((arguments[name] for name in names if arguments[name] is not None), None)
+
+
 def _each(result: Compute, kinds: tuple[Callable[[Any], Any], ...]) -> tuple[Compute, ...]:
     """Return one result at every slot, each converted to its type."""
 
@@ -276,7 +281,18 @@ VALUE_NODES: dict[str, ValueNode] = {
     "Cfg Literal (Image Saver)": _as_it_stands("float"),
     "Seed Generator": _as_it_stands("seed"),
     "Seed Generator (Image Saver)": _as_it_stands("seed"),
-    "Input Parameters (Image Saver)": _as_it_stands("seed", "steps", "cfg", "sampler_name", "scheduler", "denoise"),
+    "Input Parameters (Image Saver)": ValueNode(
+        ("seed", "steps", "cfg", "sampler_name", "sampler", "scheduler", "denoise"),
+        (
+            _input("seed"),
+            _input("steps"),
+            _input("cfg"),
+            _first_of("sampler_name", "sampler"),
+            _input("scheduler"),
+            _input("denoise"),
+        ),
+        needs_all=False,
+    ),
     "JWInteger": _as_it_stands("value"),
     "JWFloat": _as_it_stands("value"),
     "JWString": _as_it_stands("text"),

@@ -5,16 +5,9 @@ from __future__ import annotations
 from ...values import to_integer, to_number
 from ..graph.nodes import Node
 from .image_path import ImagePath, is_sampler
+from .picture_size import own_size_inputs, picture_size
 from .reader import GraphReader, InputRef
 from .samplers import TILED_UPSCALERS, Sampling, Schedule, denoise_for
-
-_KEEP_SIZE = {
-    "VAEEncode", "VAEEncodeTiled", "VAEEncodeForInpaint", "SetLatentNoiseMask", "RepeatLatentBatch", "LatentFromBatch",
-    "CR Latent Batch Size", "InpaintModelConditioning", "RemoveLatentMask+",
-}  # fmt: skip
-"""Nodes between the first sampler and its empty latent that keep the size."""
-_PRESETS = ("aspect_ratio", "resolution", "dimensions", "preset", "ratio")
-"""Inputs that show that a node's size is a preset unknown here."""
 
 
 def read_steps(reader: GraphReader, sampling: Sampling, image_path: ImagePath) -> None:
@@ -57,27 +50,42 @@ def _ran(schedule: Schedule) -> tuple[int, int] | None:
     return schedule.total - schedule.start, total
 
 
+def ran_denoise(sampling: Sampling) -> float:
+    """Return the denoise of a pass, 1 where it is unknown."""
+    schedule = sampling.schedule
+    if schedule is None:
+        return 1.0
+    if schedule.has_denoise and not schedule.partial:
+        return schedule.denoise
+    ran = _ran(schedule)
+    return ran[0] / ran[1] if ran and ran[1] else 1.0
+
+
 def read_size(reader: GraphReader, base: Node, image_path: ImagePath) -> None:
     """Set width and height of the first pass: of its empty latent, or of the image that it starts from."""
-    for node in image_path.upstream(base)[1:]:
-        if "width" in node.inputs and "height" in node.inputs:
-            if any(name in node.inputs for name in _PRESETS):
-                return
-            width, height = (to_integer(reader.graph.value(node, side)) for side in ("width", "height"))
-            if width and height:  # ImageScale takes 0 for "keep the proportions"
-                reader.builder.set("width", width, reader.place(node, "width"))
-                reader.builder.set("height", height, reader.place(node, "height"))
-            return
-        if node.class_type not in _KEEP_SIZE:
-            return
+    sources = image_path.sources(base)
+    if not sources:
+        return
+    node = sources[0]
+    size = picture_size(reader, image_path.sources, node)
+    if size is None:
+        # What is between tells no size of its own; what it starts from may, as the first size on the way.
+        return
+    maker = next((step for step in image_path.upstream(base)[1:] if own_size_inputs(step)), node)
+    names = own_size_inputs(maker) or ("width", "height")
+    told = [to_integer(reader.graph.value(maker, name)) for name in names]
+    for side, value, name in zip(("width", "height"), size, names, strict=True):
+        reader.builder.set(side, value, reader.place(maker, name) if told == list(size) else reader.place(node))
 
 
 def read_hires(reader: GraphReader, base: Node, image_path: ImagePath) -> None:
     """Set the settings of the second pass."""
     graph, builder = reader.graph, reader.builder
+    later = image_path.downstream([base])
     passes = [
         node for node in image_path.samplers
-        if node.class_type in TILED_UPSCALERS or (node is not base and image_path.sampling(node).adds_noise)
+        if (node is base or node.id in later)
+        and (node.class_type in TILED_UPSCALERS or (node is not base and image_path.sampling(node).adds_noise))
     ]  # fmt: skip
     if not passes:
         return

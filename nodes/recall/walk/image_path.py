@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections import deque
 
 from ..graph.nodes import Node, to_link
+from .picture_size import CELL, picture_size
 from .reader import GraphReader
 from .samplers import OTHER_SAMPLER_INPUTS, PLAIN_SAMPLERS, TILED_UPSCALERS, Sampling, read_sampling
 
@@ -13,37 +15,51 @@ PIXEL_INPUTS = (
     "image_b", "samples1", "samples2", "samples_to", "samples_from", "destination", "source", "latents",
 )  # fmt: skip
 """Inputs through which the image itself comes, as pixels or as latent."""
+_PICTURE = re.compile(
+    r"(?!.*(?:style|control|ref|mask|pose|depth|canny|clip|hint|face))(?:\w{1,30}_)?(?:images?|pixels|latents?|samples|latent_image|frames|any\w{0,6})_?(?:\d{1,3}|[a-z]|to|from)?"
+)
+"""What such inputs of unknown nodes are called."""
 MAX_OUTPUTS = 100
 
 
 class ImagePath:
     """The nodes upstream of the saved image, from the output back to the beginning."""
 
-    def __init__(self, reader: GraphReader) -> None:
+    def __init__(self, reader: GraphReader, size: tuple[int, int] | None = None) -> None:
         self._reader = reader
         self._sources: dict[str, list[Node]] = {}
         self._samplings: dict[str, Sampling] = {}
-        self.nodes: list[Node] = self._way()
+        self.nodes: list[Node] = self._way(size)
 
-    def _way(self) -> list[Node]:
-        # The file does not tell which output node saved it: the one with the most samplers is taken.
+    def _way(self, size: tuple[int, int] | None) -> list[Node]:
+        """Return the way to the output that saved the file. The file tells its size at most."""
         ways = [self.upstream(output) for output in self._outputs()[:MAX_OUTPUTS]]
         if not ways:
             return []
-        samplers = [{node.id for node in way if is_sampler(node)} for way in ways]
-        most = max(range(len(ways)), key=lambda i: len(samplers[i]))
-        if any(ids and ids != samplers[most] for ids in samplers):
+        samplers = [frozenset(node.id for node in way if is_sampler(node) or self._samples(node)) for way in ways]
+        possible = [i for i, ids in enumerate(samplers) if ids] or list(range(len(ways)))
+        if size is not None and len(possible) > 1:
+            fitting = [i for i in possible if self._fits(ways[i][0], size)]
+            possible = fitting or possible
+        most = max(possible, key=lambda i: (sum(is_sampler(node) for node in ways[i]), len(samplers[i])))
+        others = [ways[i][0] for i in possible if samplers[i] != samplers[most]]
+        if others:
             self._reader.builder.warn(
-                f"the graph saves several pictures: this one is taken to be that of {ways[most][0]}, "
-                "which the most samplers lead to"
+                f"the graph saves several pictures, also at {', '.join(map(str, others[:5]))}: "
+                f"this one is taken to be that of {ways[most][0]}, which the most samplers lead to"
             )
         return ways[most]
+
+    def _fits(self, output: Node, size: tuple[int, int]) -> bool:
+        """Return False if the picture of an output has another size than the file."""
+        found = picture_size(self._reader, self.sources, output)
+        return found is None or all(abs(a - b) < CELL for a, b in zip(found, size, strict=True))
 
     def _outputs(self) -> list[Node]:
         """Return the nodes that save an image; without any the previews, else the nodes that nothing follows."""
         graph = self._reader.graph
-        nodes = [n for n in graph.nodes.values() if any(graph.link(n, name) for name in PIXEL_INPUTS)]
-        for word in ("save", "preview"):
+        nodes = [n for n in graph.nodes.values() if self.sources(n)]
+        for word in ("save", "videocombine", "preview"):
             if found := [n for n in nodes if word in n.class_type.lower()]:
                 return found
         linked = {link.id for n in graph.nodes.values() for v in n.inputs.values() if (link := to_link(v))}
@@ -52,7 +68,11 @@ class ImagePath:
     def sources(self, node: Node) -> list[Node]:
         """Return the nodes that a node's image comes from directly."""
         if node.id not in self._sources:
-            found = (self._reader.graph.input(node, name) for name in PIXEL_INPUTS if name in node.inputs)
+            graph = self._reader.graph
+            names = [name for name in PIXEL_INPUTS if graph.link(node, name)]
+            if not names and graph.is_unknown(node):
+                names = [name for name in node.inputs if _PICTURE.fullmatch(name.lower()) and graph.link(node, name)]
+            found = (graph.input(node, name) for name in names)
             self._sources[node.id] = [source[0] for source in found if source]
         return self._sources[node.id]
 
@@ -63,6 +83,17 @@ class ImagePath:
         while todo:
             node = todo.popleft()
             if node.id not in found:
+                found[node.id] = node
+                todo += self.sources(node)
+        return list(found.values())
+
+    def before(self, start: Node) -> list[Node]:
+        """Return a sampler and the nodes between it and the samplers before it."""
+        found: dict[str, Node] = {}
+        todo = [start]
+        while todo:
+            node = todo.pop()
+            if node.id not in found and (node is start or not is_sampler(node)):
                 found[node.id] = node
                 todo += self.sources(node)
         return list(found.values())
@@ -99,7 +130,11 @@ class ImagePath:
         return [node for node in self.nodes if not is_sampler(node) and self._samples(node)]
 
     def _samples(self, node: Node) -> bool:
+        if is_sampler(node):
+            return False
         follow = self._reader.follow
+        if "sampler" in node.class_type.lower() and self._reader.graph.is_unknown(node) and self.sources(node):
+            return True
         guided = follow(node, "model") and follow(node, "positive", "conditioning")
         return bool(guided or follow(node, *OTHER_SAMPLER_INPUTS))
 

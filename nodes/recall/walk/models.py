@@ -6,7 +6,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...values import to_integer, to_number
-from ..graph.nodes import Link, Node, Output, to_link
+from ..builder import shown
+from ..graph.composites.loras import NONE, tags_in
+from ..graph.nodes import Link, Node, Output, plain, to_link
+from ..graph.shapes import BAKED, file_input, has_checkpoint, lora_inputs, other_loras, same_names, vae_input
 from .image_path import ImagePath
 from .prompts import Prompt
 from .reader import GraphReader, InputRef
@@ -61,8 +64,7 @@ def read_models(reader: GraphReader, sampling: Sampling, prompts: list[Prompt]) 
     }  # fmt: skip
     clip = next(iter(clips.values()), Chain())
     if model.loader:
-        name = CHECKPOINT_LOADERS.get(model.loader.class_type) or MODEL_LOADERS[model.loader.class_type]
-        reader.set_from("checkpoint", InputRef(model.loader, name))
+        reader.set_from("checkpoint", InputRef(model.loader, _file_of(model.loader)))
     _text_encoders(reader, model, clip)
     if any(c.loras != clip.loras or c.clip_skip != clip.clip_skip for c in clips.values()):
         builder.warn("positive and negative prompt have different text encoders: the positive's is kept")
@@ -90,12 +92,22 @@ def _chain(reader: GraphReader, link: Link | None, kind: str, what: str) -> Chai
             return found
         if node.class_type in LORA_LOADERS:
             found.loras.insert(0, node)
+        elif _assumed_loader(reader, node, kind):
+            found.loader = node
+            if kind == "model" and node.inputs.keys() & {"loras", "lora_name", "lora"}:
+                found.loras.insert(0, node)
+            return found
+        elif lora_inputs(node) is not None and reader.follow(node, *_through(kind)):
+            reader.assume(node, "a LoRA")
+            found.loras.insert(0, node)
         elif kind == "clip" and node.class_type == "CLIPSetLastLayer":
             # The one nearest to the encoder has the last word.
             if found.clip_skip is None:
                 layer = to_integer(graph.value(node, "stop_at_clip_layer"))
                 found.clip_skip = (None if layer is None else -layer, reader.place(node, "stop_at_clip_layer"))
         elif reader.follow(node, *_through(kind)):
+            if names := other_loras(node):
+                builder.warn(f"{node} names LoRAs that are not read: {', '.join(map(shown, names[:8]))}")
             builder.warn(f"{node} lies between {what} and the checkpoint: what it does to the {kind} is not kept")
         else:
             builder.warn(f"{what} has its {kind} from {node}, which is not read here")
@@ -107,7 +119,30 @@ def _chain(reader: GraphReader, link: Link | None, kind: str, what: str) -> Chai
 
 def _through(kind: str) -> tuple[str, ...]:
     """Return the names of inputs through which a node passes the model on; of a merge, the first."""
-    return (kind, f"opt_{kind}", f"optional_{kind}", f"{kind}1", f"{kind}_1", f"{kind}_a")
+    return same_names(kind)
+
+
+def _file_of(loader: Node) -> str:
+    """Return the input with a loader's file."""
+    known = CHECKPOINT_LOADERS.get(loader.class_type) or MODEL_LOADERS.get(loader.class_type)
+    return known or file_input(loader) or ""
+
+
+def _is_checkpoint(loader: Node) -> bool:
+    return loader.class_type in CHECKPOINT_LOADERS or (
+        loader.class_type not in MODEL_LOADERS and has_checkpoint(loader)
+    )
+
+
+def _assumed_loader(reader: GraphReader, node: Node, kind: str) -> bool:
+    """Return True for a node of an unknown class that loads the model, or the text encoder, out of a file."""
+    if reader.follow(node, *_through(kind)):
+        return False
+    encoders = any(name.startswith("clip_name") for name in node.inputs)
+    if (kind == "clip" and encoders) or file_input(node) is not None:
+        reader.assume(node, "a loader")
+        return True
+    return False
 
 
 def _text_encoders(reader: GraphReader, model: Chain, clip: Chain) -> None:
@@ -115,8 +150,8 @@ def _text_encoders(reader: GraphReader, model: Chain, clip: Chain) -> None:
     loader = clip.loader
     if loader is None:
         return
-    if loader.class_type not in CLIP_LOADERS:
-        if model.loader and loader.id != model.loader.id and model.loader.class_type in CHECKPOINT_LOADERS:
+    if loader.class_type not in CLIP_LOADERS and not any(name.startswith("clip_name") for name in loader.inputs):
+        if model.loader and loader.id != model.loader.id and _is_checkpoint(model.loader):
             reader.builder.warn(f"the text encoder comes from another checkpoint ({loader}): it is not kept")
         return
     names = [reader.graph.value(loader, name) for name in sorted(loader.inputs) if name.startswith("clip_name")]
@@ -126,7 +161,7 @@ def _text_encoders(reader: GraphReader, model: Chain, clip: Chain) -> None:
         reader.builder.set("family", "sd3", reader.place(loader))  # nothing else has three
     elif isinstance(kind, str) and kind in _FAMILIES:
         reader.builder.set("family", _FAMILIES[kind], reader.place(loader, "type"))
-    if model.loader and model.loader.class_type in CHECKPOINT_LOADERS:
+    if model.loader and _is_checkpoint(model.loader):
         reader.builder.warn(f"the text encoder comes from {loader}, not from the checkpoint: it is not kept")
 
 
@@ -135,7 +170,10 @@ def _set_loras(reader: GraphReader, sampling: Sampling, model: Chain, clip: Chai
     on_model, on_clip = {node.id for node in model.loras}, {node.id for node in clip.loras}
     entries = []
     for node in [*model.loras, *(node for node in clip.loras if node.id not in on_model)]:
-        both = LORA_LOADERS[node.class_type]
+        both = LORA_LOADERS.get(node.class_type)
+        if both is None:
+            entries += _assumed_loras(reader, node)
+            continue
         name = graph.value(node, "lora_name")
         if name is None and to_link(node.inputs.get("lora_name")):
             builder.warn(f"{reader.why_unknown(node, 'lora_name')}: what LoRAs it names is not recalled")
@@ -153,6 +191,27 @@ def _set_loras(reader: GraphReader, sampling: Sampling, model: Chain, clip: Chai
     builder.set_loras(entries, reader.place(sampling.node, "model"))
 
 
+def _assumed_loras(reader: GraphReader, node: Node) -> list[tuple[Any, Any, Any, str]]:
+    """Return the LoRAs of a node of an unknown class."""
+    entries: list[tuple[Any, Any, Any, str]] = []
+    if isinstance(tags := plain(node.inputs.get("loras")), str):
+        entries += [(*tag[:3], reader.place(node, "loras")) for tag in tags_in(tags, "loras")]
+    found = lora_inputs(node)
+    if found is None:
+        return entries
+    name, on_model, on_clip = found
+    file = reader.graph.value(node, name)
+    if file in NONE:
+        if to_link(node.inputs[name]):
+            reader.builder.warn(f"{reader.why_unknown(node, name)}: what LoRAs it names is not recalled")
+        return entries
+    model = reader.graph.value(node, on_model) if on_model else 1.0
+    clip = reader.graph.value(node, on_clip) if on_clip else model if reader.follow(node, *_through("clip")) else 0.0
+    if to_number(model) == 0 and to_number(clip) == 0:
+        return entries
+    return [*entries, (file, model, clip, reader.place(node, name))]
+
+
 def read_vae(reader: GraphReader, base: Node, image_path: ImagePath) -> None:
     """Set the VAE: the one that decodes the first pass, else the one of the HiRes pass."""
     graph, builder = reader.graph, reader.builder
@@ -165,10 +224,17 @@ def read_vae(reader: GraphReader, base: Node, image_path: ImagePath) -> None:
         loader = source[0]
         if loader.class_type in VAE_LOADERS:
             reader.set_from("vae", InputRef(loader, VAE_LOADERS[loader.class_type]))
-        elif loader.class_type in CHECKPOINT_LOADERS:
+        elif (
+            (name := vae_input(loader))
+            and loader.class_type not in CHECKPOINT_LOADERS
+            and plain(loader.inputs[name]) not in BAKED
+        ):
+            reader.assume(loader, "a loader")
+            reader.set_from("vae", InputRef(loader, name))
+        elif _is_checkpoint(loader) or file_input(loader) is not None:
             builder.set_known_none("vae", f"{reader.place(node, 'vae')}: the checkpoint's own")
             own = builder.get("checkpoint")
-            if own is not None and graph.value(loader, CHECKPOINT_LOADERS[loader.class_type]) != own:
+            if own is not None and graph.value(loader, _file_of(loader)) != own:
                 builder.warn(f"the VAE comes from another checkpoint ({loader}): it is not kept")
         else:
             builder.warn(f"the VAE comes from {loader}, which is not known here: it is not kept")

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 from ..cutoff import NOT_APPLIED, used_regions
 from ..graph.nodes import Link, Node, Output, to_link
+from ..graph.passthrough import UNPACKED
+from ..graph.shapes import named, pipes, same_names, text_inputs
 from .reader import GraphReader, InputRef
 
 MAX_CONDITIONINGS = 100
@@ -23,6 +25,8 @@ class Encoder(NamedTuple):
     clip: str = "clip"
     weighs: bool = False
     """True if it weighs words in a way of its own."""
+    before: str = ""
+    """The input that chooses a text of :data:`_SYSTEM_PROMPTS` to be put before the prompt."""
 
 
 ENCODERS: dict[str, Encoder] = {
@@ -34,7 +38,7 @@ ENCODERS: dict[str, Encoder] = {
     "CLIPTextEncodeHiDream": Encoder(("clip_l", "clip_g", "t5xxl", "llama")),
     "CLIPTextEncodeHunyuanDiT": Encoder(("bert", "mt5xl")),
     "CLIPTextEncodePixArtAlpha": Encoder(("text",)),
-    "CLIPTextEncodeLumina2": Encoder(("user_prompt",)),
+    "CLIPTextEncodeLumina2": Encoder(("user_prompt",), before="system_prompt"),
     "CLIPTextEncodeSDXL+": Encoder(("text",)),
     "TextEncodeForSamplerParams+": Encoder(("text",)),
     "Text to Conditioning": Encoder(("text",)),
@@ -45,6 +49,13 @@ ENCODERS: dict[str, Encoder] = {
     "smZ CLIPTextEncode": Encoder(("text",), weighs=True),
     "CLIPTextEncode (NSP)": Encoder(("text",)),
 }
+_SYSTEM_PROMPTS = {
+    "superior": "You are an assistant designed to generate superior images with the superior degree of image-text "
+    "alignment based on textual prompts or user prompts.",
+    "alignment": "You are an assistant designed to generate high-quality images with the highest degree of image-text "
+    "alignment based on textual prompts.",
+}
+"""What Lumina 2's encoder puts before the prompt; checked against ComfyUI's own in the tests."""
 _CONTROLNETS = {
     "ControlNetApply", "ControlNetApplyAdvanced", "ControlNetApplySD3", "ControlNetInpaintingAliMamaApply",
     "ACN_AdvancedControlNetApply", "ACN_AdvancedControlNetApply_v2", "Apply ControlNet Stack", "CR Apply ControlNet",
@@ -54,6 +65,7 @@ _JOINS = {
     "ConditioningCombine", "ConditioningConcat", "ConditioningAverage", "ConditioningMultiCombine",
     "ImpactCombineConditionings", "ImpactConcatConditionings",
 }  # fmt: skip
+_PICTURE = re.compile(r"(?:\w{1,30}_)?(?:images?|pixels|latent|clip_vision\w{0,10})_?\d{0,3}", re.ASCII)
 _JOINED = re.compile(r"conditioning(?:_to|_from|_?\d{1,4})", re.ASCII)
 
 
@@ -115,19 +127,51 @@ def _behind(reader: GraphReader, prompt: Prompt, node: Node, slot: int) -> list[
         return []
     if class_type in _JOINS:
         return [graph.input(node, name) for name in sorted(node.inputs, key=_in_order) if _JOINED.fullmatch(name)]
-    paired = any(to_link(node.inputs.get(name)) for name in ("positive", "negative"))
-    names = ("positive", "negative") if paired else ("conditioning",)
-    links = [graph.link(node, name) for name in names]
+    links = _passed_on(reader, node)
     if not any(links):
-        builder.warn(f"the {prompt.side} prompt comes from {node}, which is not known here")
-        prompt.complete = False
-        return []
+        return _by_shape(reader, prompt, node)
     if class_type in _CONTROLNETS or "controlnet" in class_type.lower():
         builder.warn(f"the image was made with a ControlNet ({node}), which the HiRes pass does not use")
     else:
         builder.warn(f"{node} changes the {prompt.side} prompt's conditioning: what it does is not kept")
     # One conditioning goes on whatever the slot; of two, each in its own.
     return [graph.source(links[slot] if 0 <= slot < len(links) else links[0] if len(links) == 1 else None)]
+
+
+def _passed_on(reader: GraphReader, node: Node) -> list[Link | None]:
+    """Return the links to the conditionings that a node passes on: one, or the positive and the negative one."""
+    graph = reader.graph
+    for names in (("positive", "negative"), ("pos", "neg"), ("conditioning_to",), ("conditioning",), ("cond",),
+                  ("conditioning_1",), ("conditioning1",), ("base_positive", "base_negative")):  # fmt: skip
+        links = [graph.link(node, name) for name in names]
+        if any(links):
+            return links
+    return []
+
+
+def _by_shape(reader: GraphReader, prompt: Prompt, node: Node) -> list[Output | None]:
+    """Read a node of an unknown class: one that encodes texts, or passes a pipe on."""
+    for pipe in pipes(node):
+        bundle = Node(f"{node.id}/{pipe}", "unpack", {"pipe": node.inputs[pipe]}, node, {"pipe": pipe})
+        reader.graph.nodes[bundle.id] = bundle
+        source = reader.graph.source(Link(bundle.id, UNPACKED.index(prompt.side)))
+        if source is not None:
+            reader.assume(node, "a pipe")
+            return [source]
+    names = text_inputs(node, prompt.side)
+    pictures = [name for name, value in node.inputs.items() if _PICTURE.fullmatch(name.lower()) and to_link(value)]
+    if not names:
+        reader.builder.warn(f"the {prompt.side} prompt comes from {node}, which is not known here")
+        prompt.complete = False
+        return []
+    reader.assume(node, "a text encoder")
+    if pictures:
+        reader.builder.warn(
+            f"the {prompt.side} prompt of {node} comes with a picture ({', '.join(pictures[:4])}), which is not kept"
+        )
+    clip = named(node, *same_names("clip"))
+    _encoded(reader, prompt, node, Encoder(tuple(names), clip or "clip"))
+    return []
 
 
 def _in_order(name: str) -> tuple[int, int, str]:
@@ -144,6 +188,12 @@ def _encoded(reader: GraphReader, prompt: Prompt, node: Node, encoder: Encoder) 
         prompt.complete = False
     if encoder.weighs and known:
         reader.builder.warn(f"{node} weighs words in a way of its own, which is not kept")
+    if encoder.before:
+        system = _SYSTEM_PROMPTS.get(str(reader.graph.value(node, encoder.before)))
+        if system is None:
+            reader.builder.warn(f"{node.place(encoder.before)} puts a text before the prompt, which is not kept")
+        else:
+            known = [f"{system} <Prompt Start> {text}" for text in known]
     for text in known:
         prompt.texts.append((text, reader.place(node, encoder.texts[0])))
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..builder import GenerationBuilder
 from ..graph.graph import Graph
-from ..graph.nodes import Link, Node
+from ..graph.nodes import Link, Node, short
 from ..graph.value_nodes import VALUE_NODES
 
 
@@ -29,6 +29,23 @@ class GraphReader:
     where: str
     """Name of the graph in the provenance of fields, such as ``prompt``."""
     builder: GenerationBuilder
+
+    assumptions: dict[str, tuple[Node, str]] = field(default_factory=dict)
+    """Nodes of unknown classes that were read by their shape, and what they were taken for."""
+
+    def assume(self, node: Node, what: str) -> None:
+        """Note that a node of an unknown class is taken for what its inputs show it to be."""
+        self.assumptions.setdefault((node.composite or node).id, (node, what))
+
+    def warn_of_assumptions(self) -> None:
+        """Warn of all nodes that were read by the names of their inputs."""
+        noted = dict(self.assumptions)
+        for node, name in self.graph.assumed.values():
+            noted.setdefault((node.composite or node).id, (node, f"the value of its input {short(name)}"))
+        for node, what in noted.values():
+            self.builder.warn(
+                f"{node} is not known here: the names of its inputs show {what}; what else it does is not kept"
+            )
 
     def place(self, node: Node, name: str = "") -> str:
         return f"{self.where} {node.place(name) if name else node}"

@@ -78,6 +78,8 @@ def read_sampling(reader: GraphReader, node: Node) -> Sampling:
         cfg=InputRef(node, "cfg"),
         sampler=InputRef(node, "sampler_name"),
     )
+    if node.composite is not None and "negative" not in node.inputs and "pipe" not in node.inputs:
+        sampling = replace(sampling, negative=())  # a sampler of an unknown class, without an input for it
     if class_type in ("SamplerCustom", "SamplerCustomAdvanced"):
         sampling = _custom(reader, sampling)
     elif class_type == "KSamplerAdvanced":

@@ -7,28 +7,38 @@ Unknown nodes on the way are named in a warning: nothing is guessed.
 
 from __future__ import annotations
 
-from ..builder import GenerationBuilder
+from ..builder import GenerationBuilder, shown
 from ..graph.graph import Graph
+from ..sampler_names import is_sampler as is_comfyui_sampler
+from ..sampler_names import is_scheduler as is_comfyui_scheduler
+from .assumed import assume_samplers
 from .hires import read_hires, read_sharpening, read_size, read_steps
 from .image_path import ImagePath
 from .models import read_models, read_vae
+from .passes import first_pass, making_pass
 from .prompts import read_prompt
 from .reader import GraphReader
 from .samplers import TILED_UPSCALERS
 
 
-def walk(graph: Graph, where: str) -> GenerationBuilder:
-    """Read a graph. where: its name in the provenance of fields, such as ``prompt``."""
+def walk(graph: Graph, where: str, size: tuple[int, int] | None = None) -> GenerationBuilder:
+    """Read a graph.
+
+    where: its name in the provenance of fields, such as ``prompt``.
+    size: width and height of the file, which tell several outputs apart.
+    """
     reader = GraphReader(graph, where, GenerationBuilder())
-    _read(reader)
+    assume_samplers(reader)
+    _read(reader, size)
+    reader.warn_of_assumptions()
     if graph.exhausted:
         reader.builder.warn("the graph has more links than are followed: it was not read to its end")
     return reader.builder
 
 
-def _read(reader: GraphReader) -> None:
+def _read(reader: GraphReader, size: tuple[int, int] | None) -> None:
     builder = reader.builder
-    image_path = ImagePath(reader)
+    image_path = ImagePath(reader, size)
     read_sharpening(reader, image_path)
     base = image_path.base_sampler()
     upscalers = [node for node in image_path.nodes if node.class_type in TILED_UPSCALERS]
@@ -38,6 +48,8 @@ def _read(reader: GraphReader) -> None:
             + (", ".join(map(str, image_path.other_samplers[:5])) or "none leads to an output")
         )
         return
+    if base is not None:
+        base = first_pass(image_path, base)
     first = base or upscalers[-1]
     sampling = image_path.sampling(first)
     builder.warn(*sampling.problems)
@@ -54,6 +66,7 @@ def _read(reader: GraphReader) -> None:
     for other in image_path.other_samplers:
         builder.warn(f"{other} samples in a way that is not read here: what it did is not kept")
     read_hires(reader, first, image_path)
+    sampling = image_path.sampling(making_pass(reader, image_path, first))
     prompts = [read_prompt(reader, "positive", sampling.positive)]
     if sampling.negative:
         prompts.append(read_prompt(reader, "negative", sampling.negative))
@@ -61,3 +74,12 @@ def _read(reader: GraphReader) -> None:
         builder.set("negative", "", f"{reader.place(sampling.cfg.node)}, which takes none")
     read_models(reader, sampling, prompts)
     read_vae(reader, first, image_path)
+    _check_names(reader)
+
+
+def _check_names(reader: GraphReader) -> None:
+    """Warn of a sampler or scheduler that ComfyUI itself does not have."""
+    for name, known in (("sampler", is_comfyui_sampler), ("scheduler", is_comfyui_scheduler)):
+        value = reader.builder.get(name)
+        if value is not None and not known(value):
+            reader.builder.warn(f"{shown(value)} is not one of ComfyUI's {name}s: it needs the node pack that has it")

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import requests
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from recall_graph_samples import KSAMPLER, SEED, Workflow, plain_workflow
 from recall_samples import plain_graph, png
 
+from distillery.driver.server import probe
 from distillery.driver.server.managed import RunningServer
 from distillery.nodes.generation import Generation, Lora
 from distillery.nodes.recall import recall, recall_text
@@ -372,7 +372,7 @@ def templates() -> Iterator[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def definitions(server: RunningServer) -> dict[str, Any]:
     """ComfyUI's node definitions, from a real server."""
-    return requests.get(f"{server.url}/object_info", timeout=120).json()
+    return probe.get(server.endpoint, "/object_info", 120).json()
 
 
 @pytest.mark.server

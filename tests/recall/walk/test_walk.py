@@ -60,7 +60,7 @@ def test_linked_seed_text_and_numbers() -> None:
 
 
 def test_value_of_an_unknown_node_is_not_guessed() -> None:
-    graph = plain_graph(n50=node("SeedOracle", seed=1))
+    graph = plain_graph(n50=node("SeedOracle", question="which seed?", luck=3))
     graph["3"]["inputs"]["seed"] = ["50", 0]
     generation = recall_text(graph_texts(graph))
     assert generation.seed is None
@@ -84,16 +84,14 @@ def test_unknown_node_on_the_model_chain_is_named() -> None:
 
 
 def test_model_of_an_unknown_loader_is_not_guessed() -> None:
-    graph = plain_graph()
-    graph["4"]["class_type"] = "MysteryLoader"
+    graph = plain_graph(n4=node("MysteryLoader", choice="dream"))
     generation = recall_text(graph_texts(graph))
     assert generation.checkpoint is None and generation.seed is not None and len(generation.loras) == 2
     assert any("node 4 (MysteryLoader)" in w for w in generation.warnings)
 
 
 def test_unknown_sampler_is_named() -> None:
-    graph = plain_graph()
-    graph["3"]["class_type"] = "SamplerFromTheFuture"
+    graph = plain_graph(n3=node("SamplerFromTheFuture", latent_image=["5", 0], brilliance=3))
     generation = recall_text(graph_texts(graph))
     assert generation.empty and any("node 3 (SamplerFromTheFuture)" in w for w in generation.warnings)
 

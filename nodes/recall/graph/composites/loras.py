@@ -125,7 +125,7 @@ def lora_list(read: Callable[[Node], Iterator[LoraEntry]], clip: str = "clip") -
 _TAG = re.compile(r"<lora:([^>:]{1,300})((?::[^>:]{0,60}){0,6}):?>")
 
 
-def _tags(text: str, at: str) -> list[LoraEntry]:
+def tags_in(text: str, at: str) -> list[LoraEntry]:
     """Return the LoRAs of ``<lora:name:model:clip>``; the second strength is the first by default."""
     found: dict[str, LoraEntry] = {}
     for match in _TAG.finditer(text):
@@ -149,7 +149,7 @@ def tagged(texts: tuple[str, ...], model: str, clip: str, slots: tuple[int | Non
         loras, left = list[LoraEntry](), list[Any]()
         for name, value in zip(texts, values, strict=True):
             tagged = isinstance(value, str) and (loads or skips)
-            loras += _tags(value, name) if tagged and not skips else []
+            loras += tags_in(value, name) if tagged and not skips else []
             # A text that cannot be told stays linked, so that the node it comes from is named.
             left.append(_TAG.sub("", value) if tagged else node.inputs.get(name))
         ends = expansion.add_loras(node.inputs.get(model), node.inputs.get(clip), loras)

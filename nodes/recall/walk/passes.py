@@ -1,0 +1,113 @@
+"""Which pass made the pixels.
+
+Where samplers follow each other, each may have a checkpoint, LoRAs and prompts of its own. After a pass with denoise 1
+nothing of the earlier ones is left. From about half on, what a pass sampled with makes the picture; below that, it is
+named in a warning.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ...generation import Lora
+from ..builder import GenerationBuilder, shown
+from ..graph.nodes import Node
+from .hires import ran_denoise
+from .image_path import ImagePath
+from .models import read_models
+from .prompts import read_prompt
+from .reader import GraphReader
+from .samplers import Sampling
+
+TAKEN_FROM = 0.5
+"""Denoise from which on a pass makes the picture more than the one before it."""
+WHOLE = 0.999
+MAX_PASSES = 20
+"""Number of passes that are compared."""
+
+
+class Contents(NamedTuple):
+    """What a pass sampled with; ``None`` is unknown."""
+
+    checkpoint: str | None
+    positive: str | None
+    negative: str | None
+    loras: tuple[Lora, ...]
+
+
+def first_pass(image_path: ImagePath, base: Node) -> Node:
+    """Return the sampler whose picture all later passes start from: the last one that leaves nothing of those before."""
+    for node in _later(image_path, base):
+        sampling = image_path.sampling(node)
+        if sampling.adds_noise and ran_denoise(sampling) >= WHOLE and not _masked(image_path, node):
+            return node
+    return base
+
+
+def making_pass(reader: GraphReader, image_path: ImagePath, first: Node) -> Node:
+    """Return the sampler whose checkpoint, LoRAs and prompts are the picture's, and warn of those that differ."""
+    later = _later(image_path, first)[:MAX_PASSES]
+    if not later:
+        return first
+    contents = {node.id: read_contents(reader, image_path.sampling(node)) for node in [first, *later]}
+    kept = next((node for node in later if _makes_the_picture(image_path, node)), first)
+    for node in reversed([*later, first]):
+        differing = _differences(contents[node.id], contents[kept.id])
+        if node is kept or not differing:
+            continue
+        how = "" if node is first else f" with denoise {ran_denoise(image_path.sampling(node)):.3g}"
+        reader.builder.warn(
+            f"{node} sampled{how} with another {' and another '.join(differing)} than {kept}: that of {kept} is kept"
+        )
+    return kept
+
+
+def read_contents(reader: GraphReader, sampling: Sampling) -> Contents:
+    """Read checkpoint, LoRAs and prompts of one pass, by itself."""
+    alone = GraphReader(reader.graph, reader.where, GenerationBuilder())
+    prompts = [read_prompt(alone, "positive", sampling.positive)]
+    if sampling.negative:
+        prompts.append(read_prompt(alone, "negative", sampling.negative))
+    read_models(alone, sampling, prompts)
+    found = alone.builder.build("comfyui")
+    negative = found.negative if sampling.negative else ""
+    return Contents(found.checkpoint, found.positive, negative, found.loras)
+
+
+def _later(image_path: ImagePath, first: Node) -> list[Node]:
+    """Return the samplers behind the first pass, the last one first."""
+    ids = image_path.downstream([first])
+    return [node for node in image_path.samplers if node.id in ids and node is not first]
+
+
+def _makes_the_picture(image_path: ImagePath, node: Node) -> bool:
+    sampling = image_path.sampling(node)
+    return sampling.adds_noise and ran_denoise(sampling) >= TAKEN_FROM and not _masked(image_path, node)
+
+
+def _masked(image_path: ImagePath, node: Node) -> bool:
+    """Return True if a pass repaints a part of the picture only."""
+    for step in image_path.before(node):
+        if any(name in step.inputs for name in ("mask", "noise_mask")) and (
+            step is node or "samples" in step.inputs or "pixels" in step.inputs
+        ):
+            return True
+    return False
+
+
+def _differences(theirs: Contents, ours: Contents) -> list[str]:
+    """Return what differs, with the other's names; the unknown is not compared."""
+    found = []
+    if theirs.checkpoint and ours.checkpoint and theirs.checkpoint != ours.checkpoint:
+        found.append(f"checkpoint ({theirs.checkpoint} instead of {ours.checkpoint})")
+    for side in ("positive", "negative"):
+        other, own = getattr(theirs, side), getattr(ours, side)
+        if other is not None and own is not None and other.split() != own.split():
+            found.append(f"{side} prompt ({shown(other)} instead of {shown(own)})")
+    if theirs.loras != ours.loras and (theirs.checkpoint or theirs.loras) and (ours.checkpoint or ours.loras):
+        found.append(f"choice of LoRAs ({_listed(theirs.loras)} instead of {_listed(ours.loras)})")
+    return found
+
+
+def _listed(loras: tuple[Lora, ...]) -> str:
+    return ", ".join(f"{lora.name} {lora.strength_model:g}" for lora in loras[:8]) or "none"

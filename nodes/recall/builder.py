@@ -7,7 +7,7 @@ from typing import Any
 
 from ..generation import Generation, HiRes, Lora
 from ..texts import shorten
-from ..values import CHECKS, STRENGTH, to_hash, to_name
+from ..values import CHECKS, STRENGTH, to_hash, to_model_name, to_name
 from .sampler_names import parse_names
 
 _GENERATION_DATA = {"positive", "negative", "seed", "cfg", "steps", "sampler", "scheduler", "checkpoint"}
@@ -76,14 +76,14 @@ class GenerationBuilder:
             return
         chain, places = [], []
         for name, model, clip, place in loras:
-            checked = (to_name(name), STRENGTH(model), STRENGTH(clip))
+            checked = (to_model_name(name), STRENGTH(model), STRENGTH(clip))
             if None in checked:
                 self.warn(f"the LoRA of {place} is left out: {shown(name)}, strengths {shown(model)} and {shown(clip)}")
                 continue
-            lora = Lora(*checked, hash=to_hash((hashes or {}).get(checked[0])))  # type: ignore[arg-type]
+            lora = Lora(*checked, hash=to_hash((hashes or {}).get(to_name(name))))  # type: ignore[arg-type]
             if lora.strength_model or lora.strength_clip:
                 chain.append(lora)
-                places.append(place)
+                places.append(place.replace(to_name(name) or "", lora.name))
         self._loras = tuple(chain)
         self._fields["loras"] = ", ".join(places) or where
 

@@ -25,6 +25,24 @@ def file_stamp(path: str | os.PathLike[str]) -> Stamp | None:
     return stat.st_size, stat.st_mtime_ns
 
 
+def sync_folder(folder: Path) -> None:
+    """Have the disk remember the names in a folder, where the system can be asked for that: Windows cannot."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def put_in_place(part: Path, path: Path) -> None:
+    """Give a finished file its name, in place of what has it. Its content is on the disk before. Raises OSError."""
+    with part.open("rb+") as file:
+        os.fsync(file.fileno())
+    os.replace(part, path)
+    sync_folder(path.parent)
+
+
 @contextmanager
 def atomic_file(path: Path) -> Iterator[BinaryIO]:
     """Open a binary file beside ``path`` for writing, which becomes ``path`` at the end.
@@ -38,6 +56,7 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())  # else a power cut can leave the new name with no content
         os.replace(part, path)
+        sync_folder(path.parent)
     except BaseException:
         with suppress(OSError):
             part.unlink(missing_ok=True)

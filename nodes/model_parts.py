@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .values import real, to_name, whole
+from .values import real, to_model_name, to_name, whole
 
 MAX_ENCODERS = 4
 MAX_PATCHES = 16
@@ -113,7 +113,7 @@ def to_parts(value: Any) -> Parts | None:
     encoders = value.get("encoders") or []
     if not isinstance(encoders, list | tuple) or len(encoders) > MAX_ENCODERS:
         return None
-    names = tuple(to_name(name) for name in encoders)
+    names = tuple(to_model_name(name) for name in encoders)
     if None in names:
         return None
     return Parts(names, to_name(value.get("type")), to_name(value.get("dtype")))  # type: ignore[arg-type]

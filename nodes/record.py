@@ -10,6 +10,7 @@ from typing import Any
 from .generation import Generation, to_dict
 from .model_files.names import match_name
 from .settings import COMMAND
+from .values import to_model_name
 
 RECORD_KEY = "distillery"
 """Keyword of the PNG text chunk, and of the Save node's result."""
@@ -55,8 +56,23 @@ def record_for_copy(generation: Generation) -> str:
     return _text({"version": RECORD_VERSION, RELAY: True}, generation)
 
 
+def _without_folders(generation: Generation) -> Generation:
+    """The generation with names of models that name no folder of the user's: whoever gets the picture reads them."""
+
+    def short(name: str | None) -> str | None:
+        return to_model_name(name) if name else name
+
+    return replace(
+        generation,
+        checkpoint=short(generation.checkpoint),
+        vae=short(generation.vae),
+        loras=tuple(replace(lora, name=short(lora.name) or lora.name) for lora in generation.loras),
+        hires=replace(generation.hires, upscaler=short(generation.hires.upscaler)),
+    )
+
+
 def _text(head: Mapping[str, Any], generation: Generation) -> str:
-    data = {**head, "generation": to_dict(generation, carried=False)}
+    data = {**head, "generation": to_dict(_without_folders(generation), carried=False)}
     text = json.dumps(data, ensure_ascii=False, allow_nan=False)
     # Halves of surrogate pairs, which untrusted input can hold, cannot be written.
     return text.encode("utf-8", "replace").decode("utf-8")

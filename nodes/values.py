@@ -12,6 +12,28 @@ MAX_NAME = 1000
 """Characters of a file, sampler or scheduler name: more than any file system takes."""
 
 _NUMBER = re.compile(r"[+-]?(?:\d{1,40}(?:\.\d{0,40})?|\.\d{1,40})(?:[eE][+-]?\d{1,3})?", re.ASCII)
+_ABSOLUTE = re.compile(r"[A-Za-z]:[/\\]|[/\\]|~[/\\]|file:|.*(?:^|[/\\])\.\.[/\\]", re.DOTALL)
+_MODEL_FOLDERS = frozenset(
+    [
+        "checkpoints",
+        "stable-diffusion",
+        "stablediffusion",
+        "unet",
+        "diffusion_models",
+        "text_encoders",
+        "clip",
+        "lora",
+        "loras",
+        "lycoris",
+        "vae",
+        "vaes",
+        "esrgan",
+        "realesrgan",
+        "upscale_models",
+        "upscalers",
+    ]
+)
+"""Folders of models in ComfyUI, A1111, Forge, SwarmUI and Fooocus, in lower case."""
 _HASH = re.compile(r"[0-9a-f]{8,64}", re.ASCII)
 _INTEGER = re.compile(r"[+-]?\d{1,40}", re.ASCII)
 
@@ -49,6 +71,28 @@ def to_text(value: Any) -> str | None:
 def to_name(value: Any) -> str | None:
     name = value.strip() if isinstance(value, str) else ""
     return name if 0 < len(name) <= MAX_NAME else None
+
+
+def to_model_name(value: Any) -> str | None:
+    """Name of a model file, without the folders of somebody's computer.
+
+    Programs write ``C:\\Users\\NAME\\models\\Lora\\styles\\x.safetensors`` too. What stands below a folder of models is kept, as it
+    tells files of one name apart (``styles\\x.safetensors``); where there is no such folder, the file's own name. A name
+    that is relative already is left as it is.
+    """
+    name = to_name(value)
+    if name is None or not _ABSOLUTE.match(name):
+        return name
+    parts = [part for part in re.split(r"[/\\]+", name) if part not in ("", ".")]
+    if not parts:
+        return None
+    *folders, file = parts
+    names = [folder.lower() for folder in folders]
+    start = max((i + 1 for i, folder in enumerate(names) if folder in _MODEL_FOLDERS), default=0)
+    if not start:
+        start = max((i + 1 for i, folder in enumerate(names) if folder == "models"), default=len(folders))
+    kept = [] if ".." in folders[start:] else folders[start:]
+    return ("\\" if "\\" in name else "/").join([*kept, file])
 
 
 def to_hash(value: Any) -> str | None:
@@ -105,9 +149,9 @@ CHECKS: dict[str, Callable[[Any], Any]] = {
     "scheduler": to_name,
     "denoise": real(0, 1),
     "guidance": real(0, 100),
-    "checkpoint": to_name,
+    "checkpoint": to_model_name,
     "checkpoint_hash": to_hash,
-    "vae": to_name,
+    "vae": to_model_name,
     "vae_hash": to_hash,
     "clip_skip": whole(1, 24),
     "width": whole(1, 100_000),
@@ -118,7 +162,7 @@ CHECKS: dict[str, Callable[[Any], Any]] = {
     "hires.denoise": real(0, 1),
     "hires.tile": whole(64, 16_384),
     "hires.scale": real(0.05, 64),
-    "hires.upscaler": to_name,
+    "hires.upscaler": to_model_name,
     "hires.keep": _keep,
 }
 STRENGTH = real(-100, 100)

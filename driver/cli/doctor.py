@@ -9,7 +9,8 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -19,6 +20,8 @@ from rich.console import Console
 from rich.text import Text
 
 from ...nodes.model_files.download import OFFLINE, offline
+from ...nodes.model_files.families import missing_parts
+from ...nodes.model_files.faults import fault_of
 from ...nodes.model_files.names import EXTENSIONS, match_name
 from ...nodes.model_files.ultrasharp import LICENCE, SIZE
 from ...nodes.model_files.upscalers import REALESRGAN, ULTRASHARP
@@ -32,6 +35,8 @@ from ..setup.steps import SetupError
 State = Literal["ok", "note", "later", "missing"]
 """``note``: no action needed, but it may matter; ``later``: installed automatically on first use."""
 
+LOOKING_TIME = 10.0
+"""Seconds for looking into model files; thousands on a network drive would take minutes."""
 LOW_DISK_BYTES = 2 * 2**30
 """Free bytes below which a job may fail: models that are assembled, temporary files, results."""
 _STYLES: dict[State, str] = {"ok": "green", "note": "cyan", "later": "yellow", "missing": "bold red"}
@@ -168,9 +173,9 @@ def check_models(models: Path, no_downloads: bool) -> Iterator[Check]:
     yield Check("models", "ok" if models.is_dir() else "later", f"{counts} in {models}")
 
     upscalers = installed["upscale_models"]
-    stand_in = match_name(REALESRGAN, upscalers)
-    if match_name(ULTRASHARP, upscalers):
-        yield Check("upscaler", "ok", ULTRASHARP)
+    ultrasharp, stand_in = match_name(ULTRASHARP, upscalers), match_name(REALESRGAN, upscalers)
+    if ultrasharp:
+        yield _check_file("upscaler", models / "upscale_models" / ultrasharp, ULTRASHARP, "missing")
     elif not no_downloads:
         yield Check(
             "upscaler", "later", f"no {ULTRASHARP}", f"Downloaded on first use ({SIZE / 1e6:.0f} MB). {LICENCE}"
@@ -182,7 +187,8 @@ def check_models(models: Path, no_downloads: bool) -> Iterator[Check]:
         todo = f"Put {ULTRASHARP} or another upscale model into {models / 'upscale_models'}, or unset {OFFLINE}."
         yield Check("upscaler", "missing", "no upscale model, and downloads are forbidden", todo)
     if stand_in:
-        yield Check("stand-in upscaler", "ok", stand_in)
+        damaged: State = "note" if ultrasharp else "missing"
+        yield _check_file("stand-in upscaler", models / "upscale_models" / stand_in, stand_in, damaged)
     elif not no_downloads:
         yield Check("stand-in upscaler", "later", f"no {REALESRGAN}", "Fetched (43 MB) on first use.")
 
@@ -201,6 +207,36 @@ def check_models(models: Path, no_downloads: bool) -> Iterator[Check]:
         yield Check("built-in checkpoint", "ok", MINI_NAME)
     else:
         yield Check("built-in checkpoint", "later", f"no {MINI_NAME}", "Assembled (283 MB, no download) on first use.")
+    rest = [
+        models / folder / name for folder in folders for name in installed[folder] if name not in (ultrasharp, stand_in)
+    ]
+    yield from check_files(rest, models / "checkpoints")
+
+
+def check_files(files: Sequence[Path], checkpoints: Path) -> Iterator[Check]:
+    """Look into model files, without reading a tensor, and list those that cannot be loaded."""
+    end = time.monotonic() + LOOKING_TIME
+    for count, path in enumerate(files):
+        if time.monotonic() > end:
+            yield Check(
+                "model files", "note", f"only {count} of {len(files)} looked into: that took {LOOKING_TIME:g} s"
+            )
+            return
+        check = _check_file("model file", path, str(path), "note")
+        lacks = missing_parts(path) if path.is_relative_to(checkpoints) and check.state == "ok" else ()
+        if lacks:
+            todo = "Diffusion models alone belong into diffusion_models; a checkpoint without VAE needs the VAE of its images."
+            yield Check("model file", "note", f"{path} has no {' and no '.join(lacks)}", todo)
+        elif check.state != "ok":
+            yield check
+
+
+def _check_file(name: str, path: Path, found: str, damaged: State) -> Check:
+    fault = fault_of(path)
+    if fault is None:
+        return Check(name, "ok", found)
+    what, _, todo = fault.partition(". ")
+    return Check(name, damaged, f"{path} {what}", todo or f"Until then, move {path} away.")
 
 
 def check_servers() -> Iterator[Check]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import IO
 from ..errors import JobError, ServerError
 from ..server.client import ComfyClient
 from ..server.servers import Server
-from .output import PART, PREFIX, Output, Written, write_result
+from .output import Output, Written, new_part, write_result
 
 ATTEMPTS = 3
 """Times that a result is asked for: the job has succeeded, so it is worth it."""
@@ -24,7 +23,7 @@ def save_download(server: Server, client: ComfyClient, saved: Mapping[str, str],
     Raises JobError where it cannot be written, FormatError, ServerError, JobLost.
     """
     try:
-        with tempfile.NamedTemporaryFile(dir=output.folder, prefix=PREFIX, suffix=PART, delete=False) as file:
+        with new_part(output.folder) as file:
             part = Path(file.name)
             try:
                 _download(server, client, saved, file)

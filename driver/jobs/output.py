@@ -5,14 +5,17 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import secrets
 import tempfile
 import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from PIL import Image
 
+from ...nodes.files import put_in_place, sync_folder
 from ...nodes.image_formats import open_image
 from ..errors import SourceError
 from ..sources.load import user_path
@@ -89,23 +92,25 @@ def write_result(png: Path, output: Output, stem: str) -> Written:
     warnings: tuple[str, ...] = ()
     with open_image(png, only="PNG") as image:
         width, height = image.size
-    with png.open("r+b") as file:
-        if output.format != "png":
-            data, warnings = convert(png, output.format, output.quality)
-            file.truncate()
-            file.write(data)
-            file.flush()
-        os.fsync(file.fileno())  # else a power cut can leave the new name with no content
+    if output.format != "png":
+        data, warnings = convert(png, output.format, output.quality)
+        png.write_bytes(data)
     if output.file is None:
         return Written(publish(png, output.folder, stem, SUFFIXES[output.format]), width, height, warnings)
-    os.chmod(png, 0o644)
-    png.replace(output.file)
+    put_in_place(png, output.file)
     return Written(output.file, width, height, warnings)
 
 
 def publish(part: Path, folder: Path, stem: str, suffix: str = ".png") -> Path:
     """Give a finished file of that folder's disk its name, the first that is not taken. Raises OSError."""
-    os.chmod(part, 0o644)  # a temporary file is its owner's alone
+    with part.open("rb+") as file:
+        os.fsync(file.fileno())  # else a power cut can leave the new name with no content
+    path = _first_free(part, folder, stem, suffix)
+    sync_folder(folder)
+    return path
+
+
+def _first_free(part: Path, folder: Path, stem: str, suffix: str) -> Path:
     for number in range(1, 10_000):
         path = folder / (f"{stem}{suffix}" if number == 1 else f"{stem}_{number}{suffix}")
         try:
@@ -120,9 +125,17 @@ def publish(part: Path, folder: Path, stem: str, suffix: str = ".png") -> Path:
     raise OSError(f"all names {stem}_…{suffix} are taken")
 
 
+def new_part(folder: Path) -> BinaryIO:
+    """Open a new file for a result that is being written: with the rights that the user's new files have.
+
+    A temporary file would be its owner's alone, whatever the folder is shared for. Raises OSError.
+    """
+    return (folder / f"{PREFIX}{secrets.token_hex(8)}{PART}").open("x+b")
+
+
 def save_png(image: Image.Image, folder: Path, stem: str) -> Path:
     """Write a picture under the first name that is not taken. Raises OSError."""
-    with tempfile.NamedTemporaryFile(dir=folder, prefix=PREFIX, suffix=PART, delete=False) as file:
+    with new_part(folder) as file:
         part = Path(file.name)
         try:
             image.save(file, "PNG", compress_level=4)

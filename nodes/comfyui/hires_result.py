@@ -17,10 +17,7 @@ from ..keep import AUTO, keep_for
 from ..parameters import KEEP
 from ..settings import COMMAND, DEFAULT, Settings, warnings_without_power
 from ..tiling.vae import EITHER_NOT_FINITE
-from .types import CATEGORY, GenerationLink, SettingsLink
-
-NOT_CONNECTED: Any = object()
-"""ComfyUI passes None for a lazy input that is not yet computed, and nothing for one without a link."""
+from .types import CATEGORY, NOT_CONNECTED, GenerationLink, SettingsLink
 
 
 class HiResResult(io.ComfyNode):
@@ -36,7 +33,7 @@ class HiResResult(io.ComfyNode):
             "one. With a denoise of 0 it passes the upscaled image on, and nothing of the HiRes pass is run: no "
             "checkpoint is loaded.",
             inputs=[
-                io.Image.Input("upscaled", tooltip="The image from Upscale 2x; gives the exact size."),
+                io.Image.Input("upscaled", lazy=True, tooltip="The image from Upscale 2x; gives the exact size."),
                 SettingsLink.Input("settings", tooltip="From Upscale Parameters; a denoise of 0 skips the HiRes pass."),
                 io.Image.Input("regenerated", lazy=True, tooltip="The image from VAE Decode."),
                 GenerationLink.Input("loaded", lazy=True, tooltip="The generation from Load Models."),
@@ -72,10 +69,12 @@ class HiResResult(io.ComfyNode):
         keep: str | bool = AUTO,
     ) -> list[str]:
         if settings is None or not settings.denoise:
-            return []
-        needed = {"regenerated": regenerated, "loaded": loaded}
+            return [] if upscaled is not None else ["upscaled"]
+        if loaded is None:
+            return ["loaded"]  # first, so that a model that is missing or damaged is told before any work is done
+        needed = {"upscaled": upscaled, "regenerated": regenerated}
         # Which checkpoint was loaded decides what auto keeps.
-        wanted = loaded is not None and keep_for(_choice(settings, keep), loaded.checkpoint).detail
+        wanted = keep_for(_choice(settings, keep), loaded.checkpoint).detail
         if wanted and copy is not NOT_CONNECTED:
             needed["copy"] = copy
         return [name for name, value in needed.items() if value is None]

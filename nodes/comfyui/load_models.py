@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import weakref
 from collections.abc import Callable
@@ -18,14 +19,15 @@ import nodes as stock  # ComfyUI's own module of that name
 
 from ..model_files.aliases import read_aliases
 from ..model_files.diffusion_models import diffusion_family, encoder_kind, latent_channels
-from ..model_files.families import inspect_checkpoint, inspect_lora
+from ..model_files.families import inspect_checkpoint, inspect_lora, missing_parts
 from ..model_files.file_hashes import CACHE_NAME, HashCache, HashIndex
 from ..model_files.mini import ensure_mini
 from ..model_files.parts_plan import InstalledParts, PartFiles, PartsPlan
-from ..model_files.plan import BUILT_IN_FALLBACK, NO_FALLBACK, Files, Installed, ModelPlan, plan_models
+from ..model_files.plan import BUILT_IN_FALLBACK, NO_FALLBACK, Files, Installed, ModelPlan, plan_models, refuse_parts
 from ..parameters import MINI_NAME
 from ..settings import Settings
 from ..summary import summarize_models
+from .loading import loading
 from .model_patches import apply_patches, run_stock
 from .model_paths import identities, model_path
 from .show import aliases_file, show
@@ -136,6 +138,7 @@ def _installed() -> Installed:
         aliases=read_aliases(aliases_file()),
         is_inpainting=lambda name: info(name).inpainting,
         family=lambda name: info(name).family,
+        lacks=lambda name: missing_parts(Path(folder_paths.get_full_path_or_raise("checkpoints", name))),
         lora_family=lambda name: inspect_lora(Path(folder_paths.get_full_path_or_raise("loras", name))),
     )
 
@@ -159,20 +162,21 @@ def _load(plan: ModelPlan) -> tuple[Any, Any, Any]:
         model, clip, vae = _kept("checkpoint", checkpoint, lambda: _load_parts(parts))
     else:
         checkpoint = identities("checkpoints", [plan.checkpoint])
-        model, clip, vae = _kept(
-            "checkpoint", checkpoint, lambda: stock.CheckpointLoaderSimple().load_checkpoint(plan.checkpoint)[:3]
-        )
+        model, clip, vae = _kept("checkpoint", checkpoint, lambda: _load_checkpoint(plan.checkpoint))
     if plan.vae is not None:
         name = plan.vae
-        vae = _kept("vae", identities("vae", [name]), lambda: stock.VAELoader().load_vae(name)[0])
+        vae = _kept("vae", identities("vae", [name]), lambda: _load_vae(name))
+    # What a header tells is said before; of a .ckpt nothing is known until it is loaded.
+    refuse_parts(plan.checkpoint, clip is not None, getattr(vae, "first_stage_model", vae) is not None, plan.generation)
 
     def patch() -> tuple[Any, Any]:
         patched = (model, clip)
         if plan.clip_skip is not None:
             patched = (model, stock.CLIPSetLastLayer().set_last_layer(clip, -plan.clip_skip)[0])
         for lora in plan.loras:
-            loader = stock.LoraLoader()
-            patched = loader.load_lora(*patched, lora.name, lora.strength_model, lora.strength_clip)
+            with loading("loras", lora.name):
+                loader = stock.LoraLoader()
+                patched = loader.load_lora(*patched, lora.name, lora.strength_model, lora.strength_clip)
         return apply_patches(patched[0], plan.patches, plan.guidance), patched[1]
 
     loras = [(identities("loras", [lora.name]), lora.strength_model, lora.strength_clip) for lora in plan.loras]
@@ -185,18 +189,33 @@ def _load_parts(parts: PartsPlan) -> tuple[Any, Any, None]:
     if parts.model.lower().endswith(".gguf"):
         model = run_stock(GGUF_LOADER, unet_name=parts.model)[0]
     else:
-        model = stock.UNETLoader().load_unet(parts.model, parts.dtype)[0]
+        with loading("diffusion_models", parts.model):
+            model = stock.UNETLoader().load_unet(parts.model, parts.dtype)[0]
     if any(name.lower().endswith(".gguf") for name in parts.encoders):
         count = {1: "", 2: "Dual", 3: "Triple", 4: "Quadruple"}[len(parts.encoders)]
         names = {f"clip_name{i if len(parts.encoders) > 1 else ''}": n for i, n in enumerate(parts.encoders, 1)}
         return model, run_stock(f"{count}CLIPLoaderGGUF", **names, type=parts.type)[0], None
-    clip = comfy.sd.load_clip(
-        ckpt_paths=[folder_paths.get_full_path_or_raise("text_encoders", name) for name in parts.encoders],
-        embedding_directory=folder_paths.get_folder_paths("embeddings"),
-        # As ComfyUI's loaders do: a type without an entry of its own, such as sdxl, is Stable Diffusion's.
-        clip_type=getattr(comfy.sd.CLIPType, parts.type.upper(), comfy.sd.CLIPType.STABLE_DIFFUSION),
-    )
+    with contextlib.ExitStack() as stack:
+        for name in parts.encoders:
+            stack.enter_context(loading("text_encoders", name))
+        clip = comfy.sd.load_clip(
+            ckpt_paths=[folder_paths.get_full_path_or_raise("text_encoders", name) for name in parts.encoders],
+            embedding_directory=folder_paths.get_folder_paths("embeddings"),
+            # As ComfyUI's loaders do: a type without an entry of its own, such as sdxl, is Stable Diffusion's.
+            clip_type=getattr(comfy.sd.CLIPType, parts.type.upper(), comfy.sd.CLIPType.STABLE_DIFFUSION),
+        )
     return model, clip, None
+
+
+def _load_checkpoint(name: str) -> tuple[Any, Any, Any]:
+    with loading("checkpoints", name):
+        model, clip, vae = stock.CheckpointLoaderSimple().load_checkpoint(name)[:3]
+        return model, clip, vae
+
+
+def _load_vae(name: str) -> Any:
+    with loading("vae", name):
+        return stock.VAELoader().load_vae(name)[0]
 
 
 def _kept(stage: str, key: Any, load: Callable[[], Any]) -> Any:

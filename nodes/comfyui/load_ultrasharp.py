@@ -16,8 +16,9 @@ from ..errors import DistilleryError
 from ..model_files.download import DownloadError
 from ..model_files.names import match_name
 from ..model_files.ultrasharp import ensure_ultrasharp
-from ..model_files.upscalers import REALESRGAN, ULTRASHARP
+from ..model_files.upscalers import REALESRGAN, ULTRASHARP, check_channels
 from ..record import UpscalerInfo
+from .loading import loading
 from .model_paths import identities
 from .types import CATEGORY, UpscalerInfoLink
 
@@ -70,7 +71,10 @@ class LoadUltraSharp(io.ComfyNode):
                 f'The upscale model "{model_name}" is not installed. Put it into {_folder()}, or choose another one (--upscaler, '
                 f"or in the Load UltraSharp node). Installed: {', '.join([*installed[:20]]) or 'none'}."
             )
-        return io.NodeOutput(UpscaleModelLoader.execute(found)[0], UpscalerInfo(found, notice))
+        with loading("upscale_models", found):
+            model = UpscaleModelLoader.execute(found)[0]
+        check_channels(found, model.input_channels, model.output_channels)
+        return io.NodeOutput(model, UpscalerInfo(found, notice))
 
     @classmethod
     def validate_inputs(cls, model_name: str = "") -> bool | str:

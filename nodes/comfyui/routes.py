@@ -49,10 +49,14 @@ async def recalled(request: web.Request) -> web.Response:
     name = request.query.get("image", "")
     try:
         path = _image_path(name)
+        if not path.is_file():
+            raise FileNotFoundError
         summary = await asyncio.to_thread(lambda: summarize_image(recall(path), find_model))
     except (DistilleryError, ValueError, OSError) as error:
-        # An OSError's own text names folders of the server.
-        text = str(error) if isinstance(error, DistilleryError) else f"there is no image {name!r} in the input folder"
+        # An OSError's own text names folders of the server, and so may one that a DistilleryError quotes.
+        text = str(error)
+        if not isinstance(error, DistilleryError) or any(folder in text for folder in _folders()):
+            text = f"there is no image {name!r} in the input folder that can be read"
         return web.json_response({"error": text}, status=404)
     return web.Response(text=summary.as_json(), content_type="application/json")
 
@@ -60,10 +64,15 @@ async def recalled(request: web.Request) -> web.Response:
 def _image_path(name: str) -> Path:
     """Path of an image in one of ComfyUI's three folders. ValueError for a path that leads out of them."""
     path = Path(folder_paths.get_annotated_filepath(name))
+    # ComfyUI looks too, but not in each version that this pack runs on.
+    if not any(path.absolute().is_relative_to(folder) for folder in _folders()) or ".." in path.parts:
+        raise ValueError(f"{name!r} leads out of ComfyUI's folders")
+    return path
+
+
+def _folders() -> tuple[str, ...]:
+    """ComfyUI's folders of images, as absolute paths."""
     folders = (
         folder_paths.get_input_directory(), folder_paths.get_output_directory(), folder_paths.get_temp_directory()
     )  # fmt: skip
-    # ComfyUI looks too, but not in each version that this pack runs on.
-    if not any(path.absolute().is_relative_to(Path(folder).absolute()) for folder in folders) or ".." in path.parts:
-        raise ValueError(f"{name!r} leads out of ComfyUI's folders")
-    return path
+    return tuple(str(Path(folder).absolute()) for folder in folders)

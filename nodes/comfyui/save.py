@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import folder_paths
 import torch
@@ -18,7 +19,7 @@ from ..imaging.pixels import tensors_to_image
 from ..record import RECORD_KEY, UpscalerInfo, record_for
 from ..summary import summarize_result
 from .show import show
-from .types import CATEGORY, GenerationLink, UpscalerInfoLink
+from .types import CATEGORY, NOT_CONNECTED, GenerationLink, UpscalerInfoLink
 
 COMPRESS_LEVEL = 4
 
@@ -43,13 +44,20 @@ class SaveImageRecord(io.ComfyNode):
                     default="distillery/upscale",
                     tooltip="Where to save in the output folder. Placeholders such as %date:yyyy-MM-dd% work.",
                 ),
-                io.Mask.Input("mask", optional=True, tooltip="Transparency; saved as an alpha channel unless it is 0."),
+                io.Mask.Input(
+                    "mask", optional=True, lazy=True, tooltip="Transparency; saved as an alpha channel unless it is 0."
+                ),
                 UpscalerInfoLink.Input("upscaler_info", optional=True, tooltip="Which upscale model was used."),
             ],
             outputs=[],
             hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
             is_output_node=True,
         )
+
+    @classmethod
+    def check_lazy_status(cls, mask: Any = NOT_CONNECTED, **_: Any) -> list[str]:
+        # Asked for when the images are there: else Upscale 2x would run before the models are looked for.
+        return ["mask"] if mask is None else []
 
     @classmethod
     def execute(

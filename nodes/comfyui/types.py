@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from comfy_api.latest import io
 
 CATEGORY = "Distillery"
@@ -14,3 +16,6 @@ SettingsLink = io.Custom("DISTILLERY_SETTINGS")
 
 UpscalerInfoLink = io.Custom("DISTILLERY_UPSCALER_INFO")
 """A :class:`..record.UpscalerInfo`."""
+
+NOT_CONNECTED: Any = object()
+"""ComfyUI passes None for a lazy input that is not yet computed, and nothing for one without a link."""

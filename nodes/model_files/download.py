@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DistilleryError
+from ..files import put_in_place
 from .file_lock import exclusive
 
 OFFLINE = "DISTILLERY_OFFLINE"
@@ -104,7 +105,7 @@ def download(
                 part = _beside(target, f".{os.getpid()}.part")
             _check_space(part, size)
             _from_first(urls, _Wanted(part, size, sha256.lower(), progress, interrupted, timeout))
-            os.replace(part, target)
+            put_in_place(part, target)
             return target
     except OSError as error:
         raise DownloadError(

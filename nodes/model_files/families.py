@@ -18,8 +18,12 @@ CONTEXT = {768: "sd15", 1024: "sd21", 1280: "sdxl-refiner", 2048: "sdxl"}
 """Width of the text features (context_dim) to family."""
 
 _UNET = "model.diffusion_model."
-_VAE = "first_stage_model."
-_TEXT = ("cond_stage_model.", "conditioner.embedders.")
+_VAE = ("first_stage_model.", "vae.")
+_TEXT = ("cond_stage_model.", "conditioner.embedders.", "text_encoders.", "text_encoder.")
+_BESIDE = ("model_ema.", "denoiser.")
+"""What checkpoints of Stable Diffusion have beside their three parts; names without a dot are schedules."""
+_ALONE = ("input_blocks.", "down_blocks.", "double_blocks.", "joint_blocks.", "transformer_blocks.")
+"""Beginnings of the tensors of a diffusion model that is in a file by itself."""
 _INPAINTING_CHANNELS = 9
 """4 of the latent, 1 of the mask, 4 of the masked image."""
 
@@ -52,6 +56,14 @@ def inspect_checkpoint(path: Path) -> CheckpointInfo:
     return _checkpoint(path, file_stamp(path))
 
 
+def missing_parts(path: Path) -> tuple[str, ...]:
+    """What a checkpoint lacks for certain, of ``text encoder`` and ``VAE``, by its header. Never raises; cached.
+
+    Nothing where the file cannot be read as safetensors, or holds parts that are not known here.
+    """
+    return _missing(path, file_stamp(path))
+
+
 def inspect_lora(path: Path) -> str | None:
     """Family of the UNet that a LoRA file is for, as :class:`CheckpointInfo` names it.
 
@@ -82,6 +94,20 @@ def _checkpoint(path: Path, stamp: Stamp | None) -> CheckpointInfo:
         has_vae=any(name.startswith(_VAE) for name in shapes),
         has_text_encoder=any(name.startswith(_TEXT) for name in shapes),
     )
+
+
+@lru_cache(maxsize=1024)
+def _missing(path: Path, stamp: Stamp | None) -> tuple[str, ...]:
+    header = _header(path)
+    names = [name for name in header.tensors if "." in name] if header is not None else []
+    parts = (("text encoder", _TEXT), ("VAE", _VAE))
+    if any(name.startswith(_UNET) for name in names):
+        known = (_UNET, *_VAE, *_TEXT, *_BESIDE)
+        if all(name.startswith(known) for name in names):
+            return tuple(part for part, begin in parts if not any(name.startswith(begin) for name in names))
+    elif any(name.startswith(_ALONE) for name in names) and not any(name.startswith((*_VAE, *_TEXT)) for name in names):
+        return tuple(part for part, _ in parts)
+    return ()
 
 
 def _family_of_unet(shapes: dict[str, list[int]]) -> str | None:

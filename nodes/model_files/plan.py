@@ -17,6 +17,7 @@ from .parts_plan import InstalledParts, PartsPlan, plan_parts
 
 BUILT_IN_FALLBACK = "distillery-mini (built in)"
 """Fallback choice: the small model that ships with this project, where no other checkpoint is installed."""
+TEXT_ENCODER = "text encoder"
 NO_FALLBACK = "none: stop with an error"
 
 
@@ -53,6 +54,8 @@ class Installed:
     """True if an installed checkpoint is an inpainting model, by its contents."""
     family: Callable[[str], str | None] = lambda name: None
     """Model family of an installed checkpoint (``sd15``, ``sdxl``), or None where it cannot be told."""
+    lacks: Callable[[str], Sequence[str]] = lambda name: ()
+    """Parts that an installed checkpoint lacks for certain: see :func:`.families.missing_parts`."""
     lora_family: Callable[[str], str | None] = lambda name: None
     """Model family that an installed LoRA is for, or None."""
 
@@ -114,6 +117,8 @@ def plan_models(generation: Generation, installed: Installed, fallback: str, mis
         generation = replace(generation, parts=None, patches=(), guidance=None)
     else:
         vae = _vae(generation, installed, search)
+        lacks = installed.lacks(checkpoint)
+        refuse_parts(checkpoint, TEXT_ENCODER not in lacks, "VAE" not in lacks or vae is not None, generation)
         loras = _loras(generation, installed, missing_lora, search, places)
         clip_skip = generation.clip_skip
         family = installed.family(checkpoint)
@@ -142,6 +147,27 @@ def plan_models(generation: Generation, installed: Installed, fallback: str, mis
         fields=places,
     ).warn(*warnings)
     return ModelPlan(checkpoint, used.vae, loras, clip_skip, used, parts)
+
+
+def refuse_parts(checkpoint: str, has_text_encoder: bool, has_vae: bool, generation: Generation) -> None:
+    """Raise ModelError for a checkpoint that cannot run by itself. has_vae: true also where another VAE is used."""
+    if not has_text_encoder:
+        lacks = "text encoder (CLIP)" if has_vae else "text encoder (CLIP) and VAE"
+        raise ModelError(
+            f'The checkpoint "{checkpoint}" holds a diffusion model without {lacks}: it cannot run by itself, and belongs '
+            "into models/diffusion_models. Put the whole checkpoint into models/checkpoints, or choose another one with "
+            "--model NAME."
+        )
+    if not has_vae:
+        why = f"the VAE {generation.vae} of the image is not installed" if generation.vae else "the image names none"
+        what = (
+            f"Put {generation.vae} into models/vae"
+            if generation.vae
+            else "Put the checkpoint with its VAE in its place"
+        )
+        raise ModelError(
+            f'The checkpoint "{checkpoint}" holds no VAE, and {why}. {what}, or choose another checkpoint with --model NAME.'
+        )
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 from ..generation import Generation, HiRes, Lora
 from ..model_parts import MAX_PATCHES, Parts, Patch
 from ..texts import shorten
-from ..values import CHECKS, STRENGTH, to_hash, to_name
+from ..values import CHECKS, STRENGTH, to_hash, to_model_name, to_name
 from .sampler_names import parse_names
 
 _GENERATION_DATA = {"positive", "negative", "seed", "cfg", "steps", "sampler", "scheduler", "checkpoint"}
@@ -55,7 +55,7 @@ class GenerationBuilder:
     ) -> None:  # fmt: skip
         """Set sampler and scheduler from a program's names, see :func:`.sampler_names.parse_names`."""
         names = [name if isinstance(name, str) else "" for name in (sampler, scheduler)]
-        found = parse_names(*names, aliases, packs)
+        found = parse_names(names[0], names[1], aliases, packs)
         self.set("sampler", found.sampler if names[0] else sampler, where)
         self.set("scheduler", found.scheduler if names[1] or scheduler is None else scheduler, where_scheduler or where)
         self.warn(*found.warnings)
@@ -77,14 +77,14 @@ class GenerationBuilder:
             return
         chain, places = [], []
         for name, model, clip, place in loras:
-            checked = (to_name(name), STRENGTH(model), STRENGTH(clip))
+            checked = (to_model_name(name), STRENGTH(model), STRENGTH(clip))
             if None in checked:
                 self.warn(f"the LoRA of {place} is left out: {shown(name)}, strengths {shown(model)} and {shown(clip)}")
                 continue
-            lora = Lora(*checked, hash=to_hash((hashes or {}).get(checked[0])))  # type: ignore[arg-type]
+            lora = Lora(*checked, hash=to_hash((hashes or {}).get(to_name(name))))  # type: ignore[arg-type]
             if lora.strength_model or lora.strength_clip:
                 chain.append(lora)
-                places.append(place)
+                places.append(place.replace(to_name(name) or "", lora.name))
         self._loras = tuple(chain)
         self._fields["loras"] = ", ".join(places) or where
 

@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.server, pytest.mark.slow]
 
 def test_an_upscale_model_of_nan_is_named(server, models):
     file = write_flat_esrgan(models / "upscale_models" / "nan.safetensors", math.nan)
-    client = ComfyClient(server.url)
+    client = ComfyClient(server.endpoint)
     try:
         with pytest.raises(JobError, match=r"^Upscale 2x: The upscale model gives .*NaN.*Load UltraSharp"):
             client.run(upscale_graph(file.name))

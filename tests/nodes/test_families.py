@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
-from distillery.nodes.model_files.families import CheckpointInfo, inspect_checkpoint, inspect_lora
+from distillery.nodes.model_files.families import CheckpointInfo, inspect_checkpoint, inspect_lora, missing_parts
 from distillery.nodes.model_files.safetensors_header import HeaderError, read_header, write_header
 
 UNET = "model.diffusion_model."
@@ -201,3 +201,33 @@ def test_family_of_a_lora_is_told_by_the_width_of_its_text(tmp_path, name, shape
 )
 def test_other_tensors_of_a_lora_tell_nothing(tmp_path, name):
     assert inspect_lora(write(tmp_path / "x.safetensors", {name: (4, 768)})) is None
+
+
+TEXT, VAE = "cond_stage_model.transformer.text_model.x", "first_stage_model.decoder.conv_in.weight"
+
+
+@pytest.mark.parametrize(
+    ("names", "missing"),
+    [
+        ((ATTENTION,), ("text encoder", "VAE")),
+        ((ATTENTION, "alphas_cumprod", "model_ema.decay"), ("text encoder", "VAE")),
+        ((ATTENTION, TEXT), ("VAE",)),
+        ((ATTENTION, VAE), ("text encoder",)),
+        ((ATTENTION, TEXT, VAE), ()),
+        ((ATTENTION, "text_encoders.clip_l.x", "vae.decoder.x"), ()),
+        ((ATTENTION, "conditioner.embedders.0.x", VAE), ()),
+        ((ATTENTION, "something.new.x"), ()),
+        (("double_blocks.0.img_attn.qkv.weight", "img_in.weight"), ("text encoder", "VAE")),
+        (("input_blocks.0.0.weight", "out.2.weight"), ("text encoder", "VAE")),
+        (("lora_unet_x.lora_down.weight",), ()),
+        ((), ()),
+    ],
+)
+def test_parts_are_missing_only_where_all_that_is_there_is_known(tmp_path, names, missing):
+    path = write(tmp_path / "x.safetensors", dict.fromkeys(names, (2, 2)))
+    assert missing_parts(path) == missing
+
+
+def test_of_what_cannot_be_read_nothing_is_missing(tmp_path):
+    (tmp_path / "x.ckpt").write_bytes(b"\x80\x02")
+    assert missing_parts(tmp_path / "x.ckpt") == missing_parts(tmp_path / "gone.safetensors") == ()

@@ -267,3 +267,23 @@ def test_an_embedding_that_is_not_installed_is_warned_of_by_name():
     assert [w for w in plan.generation.warnings if "embedding" in w] == [
         "the embedding bad-hands-5 of the prompt is not installed and has no effect"
     ]
+
+
+def lacking(*parts: str) -> Installed:
+    return replace(INSTALLED, lacks=lambda name: parts)
+
+
+def test_a_diffusion_model_alone_is_refused_with_where_it_belongs():
+    with pytest.raises(ModelError, match=r"without text encoder \(CLIP\) and VAE.*diffusion_models.*--model NAME"):
+        plan_models(replace(GENERATION, vae=None), lacking("text encoder", "VAE"), NO_FALLBACK, "error")
+    with pytest.raises(ModelError, match=r"without text encoder \(CLIP\):"):
+        plan_models(GENERATION, lacking("text encoder", "VAE"), NO_FALLBACK, "error")
+
+
+def test_a_checkpoint_without_vae_needs_the_images():
+    assert plan_models(GENERATION, lacking("VAE"), NO_FALLBACK, "error").vae == GENERATION.vae
+    with pytest.raises(ModelError, match="holds no VAE, and the image names none"):
+        plan_models(replace(GENERATION, vae=None), lacking("VAE"), NO_FALLBACK, "error")
+    gone = replace(lacking("VAE"), vaes=Files([]))
+    with pytest.raises(ModelError, match=r"holds no VAE, and the VAE vae-ft-mse.* is not installed.*models/vae"):
+        plan_models(GENERATION, gone, NO_FALLBACK, "error")

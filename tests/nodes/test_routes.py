@@ -30,10 +30,25 @@ def test_an_uploaded_image_tells_how_it_was_made(server):
 
 
 @pytest.mark.parametrize(
-    "image", ["", "none.png", "../../pyproject.toml", str(EXAMPLE), "..\\..\\x.png [output]", "\0"]
+    "image",
+    [
+        "",
+        "none.png",
+        "../../pyproject.toml",
+        str(EXAMPLE),
+        "..\\..\\x.png [output]",
+        "\0",
+        "a.png/b",
+        "x" * 300,
+        "a/" * 2000,
+    ],
 )
 def test_nothing_outside_of_comfyuis_folders_is_read_or_named(server, image):
+    here = server.base / "input" / "a.png"
+    here.write_bytes(EXAMPLE.read_bytes())
     response = recalled(server, image)
+    here.unlink()
+    assert str(server.base) not in response.text and str(server.base.parent) not in response.text
     assert response.status_code == 404
     assert set(response.json()) == {"error"}
     assert str(EXAMPLE.parent) not in response.json()["error"].replace(image or "\n", "")

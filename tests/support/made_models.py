@@ -64,3 +64,22 @@ def changed_copy(
     part = target.with_suffix(".part")
     save_file(tensors, part)
     part.replace(target)
+
+
+def without_tensors(source: Path, target: Path, prefixes: tuple[str, ...]) -> Path:
+    """A copy of a safetensors file without the tensors of those beginnings; of PyTorch's format by its ending."""
+    with safe_open(source, "pt") as file:
+        names = [name for name in file.keys() if not name.startswith(prefixes)]  # noqa: SIM118
+        tensors = {name: file.get_tensor(name) for name in names}
+    if target.suffix == ".safetensors":
+        save_file(tensors, target)
+    else:
+        torch.save({"state_dict": tensors}, target)
+    return target
+
+
+def write_tensors(path: Path, *names: str) -> Path:
+    """A safetensors file of small tensors of those names."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file({name: torch.zeros(2) for name in names}, path)
+    return path

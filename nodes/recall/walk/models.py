@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...model_parts import PATCHES, Parts, Patch, to_patch
-from ...values import to_integer, to_name, to_number
+from ...values import to_integer, to_model_name, to_name, to_number
 from ..builder import shown
 from ..graph.composites.loras import NONE, tags_in
 from ..graph.nodes import Link, Node, Output, plain, to_link
@@ -191,7 +191,7 @@ def _parts(reader: GraphReader, model: Node, clip: Node | None) -> Parts:
     inputs = sorted(name for name in clip.inputs if name.startswith("clip_name")) if clip is not None else []
     if clip is None or not inputs:
         return Parts(dtype=dtype)
-    names = [to_name(reader.graph.value(clip, name)) for name in inputs]
+    names = [to_model_name(reader.graph.value(clip, name)) for name in inputs]
     kind = to_name(reader.graph.value(clip, "type")) if "type" in clip.inputs else None
     implied = {3: "sd3", 4: "hidream"}.get(len(inputs))  # their loaders have no choice
     known = tuple(name for name in names if name is not None)

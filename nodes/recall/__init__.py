@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from ..generation import Generation
-from .containers.image import Source, read_contents
+from .containers.image import Contents, Source, read_contents
 from .containers.texts import TextChunks
 from .errors import RecallError
 from .formats import (
@@ -19,6 +19,7 @@ from .formats import (
     comfyui,
     distillery,
     distillery_legacy,
+    flat_json,
     fooocus,
     invokeai,
     novelai,
@@ -52,6 +53,7 @@ FORMATS: tuple[Format, ...] = (
     fooocus,
     invokeai,
     novelai,
+    flat_json,  # behind those that have JSON of their own
     a1111,  # last: other programs write texts as A1111 does, and say so
 )
 """All formats, in the order in which they are asked; the first that finds generation data is taken."""
@@ -68,8 +70,14 @@ def recall(source: Source) -> Generation:
     Without generation data the result has the origin ``none``, and its warnings say why.
     Raises RecallError if the file is missing or not an image.
     """
-    contents = read_contents(source)
-    generation = recall_text(contents.texts, contents.size)
+    attempts: list[Generation] = []
+
+    def usable(contents: Contents) -> bool:
+        attempts.append(recall_text(contents.texts, contents.size))
+        return not attempts[-1].empty
+
+    contents = read_contents(source, usable)
+    generation = attempts[-1] if not attempts[-1].empty else attempts[0]
     return check_size(generation, *contents.size).warn(*contents.warnings)
 
 

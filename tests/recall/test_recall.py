@@ -97,7 +97,7 @@ def test_report_has_every_field_and_the_loras_in_order() -> None:
 def test_origins_of_the_formats_are_distinct() -> None:
     assert [form.ORIGIN for form in FORMATS] == [
         "distillery-upscale", "distillery", "distillery-old", "comfyui", "swarmui", "fooocus", "invokeai", "novelai",
-        "a1111",
+        "json", "a1111",
     ]  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from PIL import Image
@@ -54,6 +54,20 @@ def exif_texts(exif: Image.Exif) -> dict[str, str]:
     return texts
 
 
+def raw_profiles(texts: Mapping[str, str]) -> list[bytes]:
+    """Return the EXIF data that converters write into a PNG file's texts as hexadecimal digits."""
+    found = []
+    for key in ("Raw profile type exif", "Raw profile type APP1"):
+        # A line break, the kind, the number of bytes, then lines of digits.
+        lines = texts.get(key, "")[: 2 * MAX_BYTES].split("\n", 3)
+        if len(lines) == 4:
+            try:
+                found.append(bytes.fromhex("".join(lines[3].split())))
+            except ValueError:
+                continue
+    return found
+
+
 def add_texts(texts: dict[str, str], found: Iterable[str]) -> None:
     """Add texts under the keywords of their content; existing ones stay."""
     for text in found:
@@ -91,7 +105,7 @@ def _keyed_json(text: str) -> dict[str, str]:
     if isinstance(data.get("prompt"), dict) or isinstance(data.get("workflow"), dict) or "Comment" in data:
         # All texts of a PNG file in one object, as some programs convert them.
         return {key: value if isinstance(value, str) else json.dumps(value) for key, value in data.items()}
-    if "v4_prompt" in data or ("uc" in data and "scale" in data):
+    if "v4_prompt" in data or ("uc" in data and "scale" in data and "c" not in data):
         return {"Comment": text, "Software": "NovelAI"}
     return {"parameters": text}
 
@@ -131,6 +145,10 @@ def decode_plain(data: bytes) -> str:
     """Decode a JPEG comment or a PNG chunk: as UTF-8 if valid, else as Latin-1, the standards' encoding."""
     try:
         return data.decode("utf-8")
+    except UnicodeDecodeError:
+        pass
+    try:  # characters beyond U+FFFF as two surrogates, as some languages write them
+        return clean_text(data.decode("utf-8", "surrogatepass"))
     except UnicodeDecodeError:
         return data.decode("latin-1")
 

@@ -10,6 +10,8 @@ from .exif import decode_plain
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 MAX_CHUNKS = 1000
 """Number limit of texts in one file."""
+MAX_ALL_CHUNKS = 100_000
+"""Number limit of chunks of any kind: a picture of 100 megapixels has some ten thousand."""
 MAX_TEXT_BYTES = 16 * 2**20
 """Size limit of an uncompressed text."""
 MAX_INFLATED_BYTES = 2**20
@@ -25,6 +27,10 @@ class PngTexts(NamedTuple):
     exif: bytes
     """EXIF data; empty if there are none."""
     warnings: tuple[str, ...]
+    size: tuple[int, int] | None = None
+    """Width and height; ``None`` without a header."""
+    endless: bool = False
+    """True if there are more chunks than are looked at."""
 
 
 def read_png_texts(file: BinaryIO) -> PngTexts:
@@ -40,7 +46,9 @@ def read_png_texts(file: BinaryIO) -> PngTexts:
     if file.read(len(SIGNATURE)) != SIGNATURE:
         return PngTexts(texts, exif, ())
     count, total = 0, 0
-    while True:
+    endless = False
+    size: tuple[int, int] | None = None
+    for _ in range(MAX_ALL_CHUNKS):
         head = file.read(8)
         if len(head) < 8:
             warnings["the image is cut short: texts behind its pixels may be missing"] = None
@@ -48,6 +56,11 @@ def read_png_texts(file: BinaryIO) -> PngTexts:
         length, kind = int.from_bytes(head[:4], "big"), head[4:]
         if kind == b"IEND":
             break
+        if kind == b"IHDR" and size is None and length >= 8:
+            sides = file.read(8)
+            size = (int.from_bytes(sides[:4], "big"), int.from_bytes(sides[4:], "big"))
+            file.seek(length - 8 + 4, 1)
+            continue
         if kind not in _READERS and kind != b"eXIf":
             file.seek(length + 4, 1)
             continue
@@ -71,7 +84,10 @@ def read_png_texts(file: BinaryIO) -> PngTexts:
         else:
             total += len(text)
             texts[key] = text
-    return PngTexts(texts, exif, tuple(warnings))
+    else:
+        endless = True
+        warnings["the image has more chunks than are read: texts behind them may be missing"] = None
+    return PngTexts(texts, exif, tuple(warnings), size, endless)
 
 
 def _plain(data: bytes) -> tuple[str, str]:

@@ -9,8 +9,12 @@ from typing import Any
 
 MAX_JSON_CHARACTERS = 16 * 2**20
 MAX_JSON_DEPTH = 64
+MAX_JSON_VALUES = 500_000
+"""Limit of values: a text of numbers alone takes a hundred times as long as one of the same size with a picture in it."""
 MAX_INTEGER_DIGITS = 40
 
+_HALF = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")
+"""What may become half of a surrogate pair."""
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -47,6 +51,8 @@ class TextChunks(Mapping[str, str]):
                 self._parsed[key] = load_json(self._texts[key].strip("\ufeff\0"))
             except ValueError as error:
                 self._parsed[key] = None
+                if len(self._texts) > 1 and self._texts[key].strip("\ufeff\0 \r\n\t")[:1] not in ("{", "[", '"'):
+                    return None  # plain words beside others: another program's texts
                 self.problems.append(f"this file has a {key} chunk which is not valid JSON ({error})")
         return self._parsed[key]
 
@@ -73,8 +79,10 @@ def load_json(text: str) -> Any:
     """
     if len(text) > MAX_JSON_CHARACTERS:
         raise ValueError(f"{len(text)} characters; at most {MAX_JSON_CHARACTERS} are read")
+    if len(text) > 2 * MAX_JSON_VALUES and (values := _values_at_most(text)) > MAX_JSON_VALUES:
+        raise ValueError(f"up to {values} values; at most {MAX_JSON_VALUES} are read")
     try:
-        return _clean(json.loads(text, parse_int=_integer), MAX_JSON_DEPTH)
+        return _checked(json.loads(text, parse_int=_integer), _HALF.search(text) is not None)
     except RecursionError:
         raise ValueError(f"nested deeper than {MAX_JSON_DEPTH} levels") from None
     except json.JSONDecodeError as error:
@@ -85,14 +93,39 @@ def decode_json(text: str, start: int) -> tuple[Any, int]:
     """Parse the JSON value at a place in a text; returns its end too. Raises ValueError like :func:`load_json`."""
     try:
         value, end = _DECODER.raw_decode(text, start)
-        return _clean(value, MAX_JSON_DEPTH), end
+        return _checked(value, _HALF.search(text, start, end) is not None), end
     except RecursionError:
         raise ValueError(f"nested deeper than {MAX_JSON_DEPTH} levels") from None
 
 
 def clean_text(text: str) -> str:
-    """Make a text encodable as UTF-8: halves of surrogate pairs become U+FFFD."""
-    return _SURROGATE.sub("\ufffd", text)
+    """Make a text encodable as UTF-8: surrogate pairs become their character, halves of pairs U+FFFD."""
+    if _SURROGATE.search(text) is None:
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def _values_at_most(text: str) -> int:
+    """Return a number of values that JSON does not exceed. Commas in strings count too."""
+    return text.count(",") + text.count("[") + text.count("{") + 1
+
+
+def _checked(value: Any, halves: bool) -> Any:
+    """Return parsed JSON, cleaned if there may be halves of surrogate pairs in it. Raises ValueError if nested too deeply."""
+    if halves:
+        return _clean(value, MAX_JSON_DEPTH)
+    todo = [value] if isinstance(value, dict | list) else []
+    for _ in range(MAX_JSON_DEPTH):
+        if not todo:
+            return value
+        inner: list[Any] = []
+        for item in todo:
+            items = item.values() if isinstance(item, dict) else item
+            inner += [part for part in items if isinstance(part, dict | list)]
+        todo = inner
+    if todo:
+        raise ValueError(f"nested deeper than {MAX_JSON_DEPTH} levels")
+    return value
 
 
 def _integer(digits: str) -> int | float:

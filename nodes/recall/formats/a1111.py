@@ -1,50 +1,44 @@
-"""A1111, Forge, SD.Next and their imitators: the text ``parameters``.
-
-The prompt; the negative one, from a line that begins ``Negative prompt:``; one line of settings: ``Steps: 20,
-Sampler: Euler a, …``. The prompts can hold newlines and those very words.
-"""
+"""A1111, Forge, SD.Next and their imitators: the text ``parameters``, see :mod:`.a1111_text`."""
 
 from __future__ import annotations
 
-import itertools
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 from ...generation import Generation
-from ...values import to_number
 from ..builder import GenerationBuilder, shown
-from ..containers.texts import TextChunks, decode_json
+from ..containers.texts import TextChunks
+from ..sampler_names import parse_names
+from ..unread import is_off
+from .a1111_loras import names_loras, pairs, set_loras
 from .a1111_samplers import sampling
+from .a1111_text import ParsedText, parse_text
+from .a1111_warnings import warn_of_settings
 from .prompt_syntax import a1111_differences, lift_networks, name_embeddings
 
 ORIGIN = "a1111"
 KEY = "parameters"
 
+MAX_A1111_SEED = 2**32 - 1
 MAX_TEXT = 1_000_000
 """Length limit of the whole text."""
-MAX_SETTINGS = 100_000
-"""Length limit of the line of settings."""
-MIN_SETTINGS = 3
-"""Number of settings that make a line one of settings, the same as in A1111."""
+PLACEHOLDERS = ("unknown", "undefined", "none", "null", "n/a", "nan")
+"""What image savers write where they know nothing."""
 
-# As A1111's own pattern, with bounds: a key of any length would be looked for without end.
-_SETTING = re.compile(r"(\w[\w \-/]{1,99}):\s*")
-_QUOTED = re.compile(r'"(?:\\.|[^\\"])+"(?=,|$)')
-_NEGATIVE = "Negative prompt:"
 _SIZE = re.compile(r"\s*(\d{1,6})\s*[x×]\s*(\d{1,6})\s*", re.ASCII)
 _VERSION = re.compile(r"(?:^|[fv])(\d{1,3})\.(\d{1,3})", re.ASCII)
-_VAE_NAME = re.compile(r"(?:^|[^a-z])(?:vae|ae)(?:$|[^a-z])")
 _MODULE = re.compile(r"Module \d{1,2}")
-
-
-class ParsedText(NamedTuple):
-    """Prompts and settings of a text."""
-
-    positive: str
-    negative: str
-    settings: dict[str, Any]
-    """Settings in the order of the text: texts, or parsed JSON."""
+_VAE_NAME = re.compile(r"vae|kl-?f8|(?:^|[^a-z])ae(?:$|[^a-z])|(?:^|[^a-z])(?:mse|ema)(?:$|[^a-z])|840000|560000")
+"""VAEs by their names; text encoders are named otherwise."""
+_SPELLINGS = {
+    # keys in lower case: A1111's. Programs differ in case, and SD.Next in names.
+    "cfg scale": "CFG scale", "guidance scale": "CFG scale", "clip skip": "Clip skip", "distilled cfg scale": "Distilled CFG Scale",
+    "sampler": "Sampler", "seed": "Seed", "steps": "Steps", "size": "Size", "model": "Model", "model hash": "Model hash",
+    "vae": "VAE", "hires scale": "Hires upscale", "hires strength": "Hires strength", "schedule type": "Schedule type",
+    "scheduler": "Scheduler", "sampler sigma": "Schedule type", "sampler schedule": "Schedule type",
+    "denoising strength": "Denoising strength", "version": "Version", "rng": "RNG",
+}  # fmt: skip
 
 
 def read(chunks: TextChunks) -> Generation | None:
@@ -65,66 +59,28 @@ def collect(chunks: TextChunks) -> GenerationBuilder | None:
     return None if parsed is None else _to_builder(parsed)
 
 
-def parse_text(text: str) -> ParsedText | None:
-    """Split a text into prompts and settings; ``None`` if it is not A1111's."""
-    lines = text.replace("\r\n", "\n").split("\n")
-    last = next((i for i in reversed(range(len(lines))) if _is_settings(lines[i])), None)
-    prompt = lines[:last]
-    negative = next((i for i, line in enumerate(prompt) if line.lstrip().startswith(_NEGATIVE)), None)
-    if last is None and negative is None:
-        return None
-    settings = dict(_settings(lines[last].strip())) if last is not None else {}
-    if last is not None and (rest := "\n".join(lines[last + 1 :]).strip()):
-        settings["text after the settings"] = rest
-    if negative is None:
-        return ParsedText("\n".join(prompt).strip(), "", settings)
-    prompt[negative] = prompt[negative].lstrip().removeprefix(_NEGATIVE)
-    return ParsedText("\n".join(prompt[:negative]).strip(), "\n".join(prompt[negative:]).strip(), settings)
-
-
-def _is_settings(line: str) -> bool:
-    line = line.strip()
-    return line.startswith("Steps:") and len(list(itertools.islice(_settings(line), MIN_SETTINGS))) == MIN_SETTINGS
-
-
-def _settings(line: str) -> Iterator[tuple[str, Any]]:
-    """Yield the settings of a line. A value is plain up to the next comma, quoted as a JSON string, or JSON."""
-    line = line[:MAX_SETTINGS]
-    attempts = 20  # at JSON that turns out to be none, each of which may run to the end of the line
-    at = 0
-    while match := _SETTING.search(line, at):
-        key, start = match[1].strip(), match.end()
-        value: Any = None
-        quoted = _QUOTED.match(line, start)
-        if attempts and (quoted or line[start : start + 1] in ("{", "[")):
-            try:
-                value, at = decode_json(line, start)
-            except ValueError:
-                attempts -= 1
-        if value is None and quoted:
-            value, at = quoted[0][1:-1], quoted.end()
-        elif value is None:
-            comma = line.find(",", start)
-            at = len(line) if comma < 0 else comma
-            value = line[start:at].strip()
-        yield key, value
-
-
 def _to_builder(parsed: ParsedText) -> GenerationBuilder:
     builder = GenerationBuilder()
     settings = parsed.settings
-    texts = {key: value for key, value in settings.items() if isinstance(value, str)}
+    texts: dict[str, str] = {}
+    for key, value in settings.items():
+        if isinstance(value, str):
+            texts.setdefault(_SPELLINGS.get(key.lower(), key), value)
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            texts.setdefault(_SPELLINGS.get(key.lower(), key), repr(value))  # a number in quotes
+    for key in ("Model", "Sampler", "VAE", "Seed"):
+        if texts.get(key, "").lower() in PLACEHOLDERS[:2]:
+            del texts[key]
 
     def set_text(name: str, key: str) -> None:
         if texts.get(key):
             builder.set(name, texts[key], place(key))
 
     hashes = _hashes(settings)
-    _prompts(builder, parsed, hashes)
+    _prompts(builder, parsed, hashes, texts)
     set_text("seed", "Seed")
     set_text("steps", "Steps")
     set_text("cfg", "CFG scale")
-    set_text("cfg", "CFG Scale")
     set_text("guidance", "Distilled CFG Scale")
     if texts.get("Clip skip") == "1":
         # What each text encoder does anyway. As a setting it would change those that skip a layer of themselves.
@@ -132,7 +88,7 @@ def _to_builder(parsed: ParsedText) -> GenerationBuilder:
     set_text("clip_skip", "Clip skip")
     _models(builder, texts, hashes)
     _resources(builder, settings.get("Civitai resources"))
-    if not builder.has("loras") and settings:
+    if not builder.has("loras") and settings and not names_loras(settings):
         builder.set_loras((), f"{KEY} without LoRAs")
 
     version = version_of(texts.get("Version", ""))
@@ -144,37 +100,38 @@ def _to_builder(parsed: ParsedText) -> GenerationBuilder:
 
     _size(builder, texts)
     _hires(builder, texts)
-    _warn(builder, texts, version)
+    warn_of_settings(builder, texts, settings)
+    if "Steps" in texts and _gpu_noise(builder, texts, version):
+        builder.warn(
+            "A1111 made its noise on the GPU: the same seed gives other noise in ComfyUI, which makes it on the CPU"
+        )
     if not settings:
         builder.warn(f"the {KEY} of this image have prompts and no settings")
     builder.carried["settings"] = settings
     return builder
 
 
-def _prompts(builder: GenerationBuilder, parsed: ParsedText, hashes: Mapping[str, Mapping[str, Any]]) -> None:
-    lifted = lift_networks(parsed.positive)
+def _prompts(
+    builder: GenerationBuilder, parsed: ParsedText, hashes: Mapping[str, Mapping[str, Any]], texts: Mapping[str, str]
+) -> None:
+    # ComfyUI's image savers write a LoRA's strength on the model first, as its loader has it.
+    lifted = lift_networks(parsed.positive, model_first="ComfyUI" in texts.get("Version", ""))
     builder.warn(*lifted.warnings)
     prompts = {"positive": lifted.text, "negative": parsed.negative}
     builder.warn(*a1111_differences(prompts))
+    inversions = [*hashes["embed"], *(name.strip() for name in texts.get("Embeddings", "").split(","))]
     for side, prompt in prompts.items():
-        text, used = name_embeddings(prompt, hashes["embed"])
+        if parsed.settings and prompt.strip().lower() in PLACEHOLDERS:
+            builder.warn(f"the {side} prompt is only {shown(prompt)}, a placeholder: it is taken for nothing")
+            continue
+        text, used = name_embeddings(prompt, inversions)
         builder.set(side, text, f"{KEY}: {side} prompt")
         for name in used:
             builder.warn(
                 f'the textual inversion "{name[:60]}" is written as embedding:{name[:60]}, as ComfyUI wants it: '
                 "it has to be in the embeddings folder"
             )
-    if lifted.loras:
-        entries = [
-            (tag.name, tag.strength_model, tag.strength_clip, place(f"<lora:{tag.name}>")) for tag in lifted.loras
-        ]
-        builder.set_loras(entries, KEY, hashes["lora"])
-        return
-    # Fooocus writes the weights apart from the prompt.
-    weights = _pairs(parsed.settings.get("Lora weights"))
-    if weights:
-        entries = [(name, weight, weight, place("Lora weights")) for name, weight in weights.items()]
-        builder.set_loras(entries, KEY, hashes["lora"])
+    set_loras(builder, lifted.loras, parsed.settings, hashes["lora"], place)
 
 
 def _hashes(settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -187,17 +144,9 @@ def _hashes(settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
             found[kind.lower()][name.strip()] = value
     # A1111's own hash of a LoRA is of its weights alone, so that of the file goes before it.
     for kind, key in (("lora", "Lora hashes"), ("embed", "TI hashes")):
-        for name, value in _pairs(settings.get(key)).items():
+        for name, value in pairs(settings.get(key)).items():
             found[kind].setdefault(name, value)
     return found
-
-
-def _pairs(value: Any) -> dict[str, str]:
-    """Parse ``name: value, name: value``."""
-    if not isinstance(value, str):
-        return {}
-    pairs = (part.rpartition(":") for part in value.split(","))
-    return {name.strip(): text.strip() for name, _, text in pairs if name.strip()}
 
 
 def _models(builder: GenerationBuilder, texts: Mapping[str, str], hashes: Mapping[str, Mapping[str, Any]]) -> None:
@@ -212,7 +161,7 @@ def _models(builder: GenerationBuilder, texts: Mapping[str, str], hashes: Mappin
     elif vae:
         builder.set_known_none("vae", f"{place('VAE')}: the checkpoint's own")
     modules = [value for key, value in texts.items() if _MODULE.fullmatch(key)]
-    # Forge lists the VAE among the text encoders.
+    # Forge lists VAEs and text encoders alike.
     vaes = [module for module in modules if _VAE_NAME.search(module.lower())]
     for module in vaes[:1]:
         builder.set("vae", module, place("Module"))
@@ -264,6 +213,7 @@ def _hires(builder: GenerationBuilder, texts: Mapping[str, str]) -> None:
             builder.set("denoise", texts["Denoising strength"], place("Denoising strength"))
         return
     for name, key in (
+        ("hires.denoise", "Hires strength"),
         ("hires.denoise", "Denoising strength"),
         ("hires.steps", "Hires steps"),
         ("hires.scale", "Hires upscale"),
@@ -278,7 +228,11 @@ def _hires(builder: GenerationBuilder, texts: Mapping[str, str]) -> None:
     upscaler = texts.get("Hires upscaler", "")
     if upscaler and not _NO_MODEL.match(upscaler):
         builder.set("hires.upscaler", upscaler, place("Hires upscaler"))
-    others = [key for key in texts if key in _HIRES_ALONE]
+    others = [
+        key for key, value in texts.items()
+        if key.lower().startswith("hires ") and key.lower() not in _HIRES_KEPT and not is_off(value)
+        and not value.lower().startswith("use same") and value != texts.get(key[6:].capitalize())
+    ]  # fmt: skip
     if others:
         builder.warn(f"the image's own HiRes pass had settings that are not kept: {', '.join(others)}")
 
@@ -301,29 +255,18 @@ def version_of(text: str) -> tuple[int, int] | None:
     return (int(found[-1][0]), int(found[-1][1])) if found else None
 
 
-def _warn(builder: GenerationBuilder, texts: Mapping[str, str], version: tuple[int, int] | None) -> None:
-    """Warn of settings that the HiRes pass ignores or handles differently."""
-    for what, keys in _NOT_USED.items():
-        named = next((key for key in texts if key.startswith(keys)), None)
-        if named is not None and texts[named].lower() not in ("false", "none", ""):
-            builder.warn(
-                f"the image was made with {what} ({named}: {texts[named][:60]}), which the HiRes pass does not use"
-            )
-    for key, what in _DIFFERENT.items():
-        value = texts.get(key, "")
-        if value and to_number(value) != 0:
-            builder.warn(f"the image was made with {key} {value[:20]}: {what}")
-    if "Steps" in texts and _gpu_noise(texts, version):
-        builder.warn(
-            "A1111 made its noise on the GPU: the same seed gives other noise in ComfyUI, which makes it on the CPU"
-        )
-
-
-def _gpu_noise(texts: Mapping[str, str], version: tuple[int, int] | None) -> bool:
+def _gpu_noise(builder: GenerationBuilder, texts: Mapping[str, str], version: tuple[int, int] | None) -> bool:
+    if (builder.get("seed") or 0) > MAX_A1111_SEED or _is_comfyuis(texts.get("Sampler", "")):
+        return False  # an image saver of ComfyUI's wrote this
     if "RNG" in texts:
-        return texts["RNG"].upper() != "CPU"
+        return texts["RNG"].upper() in ("GPU", "NV")
     # A1111 names the source of its noise only where it is not the GPU. Others that write as it does have none of that.
     return version is not None or ("Version" not in texts and "Created Date" not in texts)
+
+
+def _is_comfyuis(name: str) -> bool:
+    """Return True for a sampler as ComfyUI's image savers write it: with its scheduler behind an underscore."""
+    return "_" in name and name == name.lower() and parse_names(name).sampler is not None
 
 
 def place(key: str) -> str:
@@ -331,32 +274,10 @@ def place(key: str) -> str:
     return f"{KEY}: {key}"
 
 
+_HIRES_KEPT = {
+    "hires upscale", "hires steps", "hires upscaler", "hires resize", "hires scale", "hires strength", "hires mode",
+    "hires size", "hires force", "hires resize mode", "hires context", "hires fix", "hires resize width", "hires resize height",
+}  # fmt: skip
+"""Settings of the HiRes pass that are read, or say nothing more."""
 _NO_MODEL = re.compile(r"(?:latent|none|nearest|lanczos)", re.IGNORECASE)
 """Upscalers without a model file."""
-_HIRES_ALONE = {
-    "Hires sampler", "Hires schedule type", "Hires checkpoint", "Hires prompt", "Hires negative prompt",
-    "Hires CFG Scale", "Hires CFG scale", "Hires Distilled CFG Scale", "Hires Module 1", "Hires VAE/TE",
-}  # fmt: skip
-_NOT_USED = {
-    "a refiner": ("Refiner",),
-    "ADetailer": ("ADetailer model",),
-    "a ControlNet": ("ControlNet",),
-    "Regional Prompter": ("RP Active",),
-    "Forge Couple": ("forge_couple",),
-    "Tiled Diffusion": ("Tiled Diffusion",),
-    "Dynamic Thresholding": ("Dynamic thresholding enabled", "dynthres_enabled"),
-    "FreeU": ("FreeU", "freeu_enabled"),
-    "an IPAdapter": ("IPAdapter", "IP-Adapter"),
-    "face restoration": ("Face restoration",),
-    "a mask (inpainting)": ("Mask blur", "Masked content"),
-    "a variation seed": ("Variation seed",),
-    "a seed of another size": ("Seed resize from",),
-    "styles": ("Styles",),
-    "a hypernetwork": ("Hypernet",),
-    "Perturbed Attention Guidance": ("pag_enabled", "PAG Active"),
-}
-"""Unused features by prefixes of their settings. Programs that expand styles have them in the prompt already."""
-_DIFFERENT = {
-    "ENSD": "ComfyUI has no such offset of the seed, so an ancestral sampler takes other noise",
-    "Eta": "ComfyUI's samplers have an eta of 1",
-}

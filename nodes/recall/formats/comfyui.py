@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from ...generation import Generation
-from ..containers.texts import TextChunks
+from ..containers.texts import TextChunks, load_json
 from ..graph.load import read_graph
 from ..graph.ui_workflow import is_workflow, to_api
 from ..walk.walk import walk
+from . import flat_json
 
 ORIGIN = "comfyui"
 
@@ -17,7 +21,8 @@ def read(chunks: TextChunks) -> Generation | None:
     ``prompt`` is what ran. The workflow is read only if that is missing or unreadable.
     """
     for key in ("prompt", "workflow"):
-        data = chunks.json_object(key)
+        # Other programs have texts of these names too, which are no JSON.
+        data = chunks.json_object(key) if chunks.looks_like_json(key) else None
         warnings: tuple[str, ...] = ()
         try:
             if data is not None and is_workflow(data):
@@ -30,5 +35,20 @@ def read(chunks: TextChunks) -> Generation | None:
             builder = walk(graph, key, chunks.size)
             builder.warn(*warnings)
             builder.carried["nodes"] = graph.size
-            return builder.build(ORIGIN)
+            generation = builder.build(ORIGIN)
+            return _on_civitai(data) or generation if generation.empty else generation
     return None
+
+
+def _on_civitai(data: Any) -> Generation | None:
+    """Read how a picture was made that Civitai only enlarged: that is beside the graph of the enlargement."""
+    text = data.get("extraMetadata") if isinstance(data, Mapping) else None
+    if not isinstance(text, str):
+        return None
+    try:
+        made = load_json(text)
+    except ValueError:
+        return None
+    if not isinstance(made, dict) or not flat_json.is_settings(made):
+        return None
+    return flat_json.read_settings(made, "prompt extraMetadata", "civitai").build("civitai")

@@ -12,6 +12,7 @@ from typing import Any
 from ...generation import Generation
 from ..builder import GenerationBuilder, shown
 from ..containers.texts import TextChunks
+from ..unread import warn_of_unread
 from . import a1111
 
 ORIGIN = "fooocus"
@@ -34,6 +35,14 @@ _PROMPTS = {
 }
 _SIZE = re.compile(r"\D{0,3}(\d{1,6})\D{1,3}(\d{1,6})\D{0,3}", re.ASCII)
 _LORA = re.compile(r"(?:lora_combined_|LoRA )(\d{1,3})", re.ASCII)
+_KNOWN = re.compile(
+    r"(?:full_|raw_|original_)?(?:negative_)?prompts?|prompt_expansion|seed|steps|guidance_scale|sampler|scheduler|base_model(?:_hash)?|"
+    r"clip_skip|resolution|vae|loras?|lora_combined_\d+|lora \d+|refiner_\w+|styles|performance|version|metadata_scheme|created_by|"
+    r"inpaint_\w+|freeu|(?:raw |original )?(?:negative )?prompt|fooocus v\d expansion|guidance scale|base model(?: hash)?|clip skip|"
+    r"refiner \w+|user|date|image_number|software",
+    re.IGNORECASE,
+)
+"""Parts of the record that are kept, named elsewhere, or without effect on the picture."""
 _FAMILY = "Fooocus runs SDXL only"
 
 
@@ -73,6 +82,7 @@ def read(chunks: TextChunks) -> Generation | None:
     elif "full_prompt" not in data and styles not in (None, "", "[]", []):
         builder.warn(f"the image was made with the styles {shown(styles)}, whose words it does not tell")
     _warn(builder, data.get("inpaint_method"), data.get("freeu"))
+    warn_of_unread(builder, {key: value for key, value in data.items() if not _KNOWN.fullmatch(key)})
     builder.carried[KEY] = data
     return builder.build(ORIGIN)
 

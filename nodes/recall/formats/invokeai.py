@@ -10,6 +10,7 @@ from ...generation import Generation
 from ...values import to_integer
 from ..builder import GenerationBuilder, shown
 from ..containers.texts import TextChunks
+from ..unread import warn_of_unread
 
 ORIGIN = "invokeai"
 KEYS = ("invokeai_metadata", "sd-metadata", "Dream")
@@ -32,12 +33,23 @@ _NOT_USED = {
     "seamless_y": "seamless tiling",
     "hrf_enabled": "a HiRes pass of its own",
 }
+_KNOWN = re.compile(
+    r"\w*prompt|generation_mode|seed|steps|cfg_scale|guidance|width|height|scheduler|clip_skip|model|vae|loras|strength|hrf_\w+|"
+    r"rand_device|app_version|refiner_\w+|init_image|canvas_v2_metadata|qwen\w*|clip_embed_model|clip_[glh]\w*_model|t5_encoder|"
+    r"upscale_\w+|creativity|structure|tile_\w+|board|img2img\w*|metadata_version|z_image_\w+|workflow|graph|_\w+",
+    re.IGNORECASE,
+)
+"""Parts of the metadata that are kept, named elsewhere, or without effect on the picture."""
 _WEIGHTS = re.compile(r"[\w)][+-]{1,9}(?=[\s,.)]|$)|\)\d*\.\d|\)\.(?:and|blend|swap)\(")
 """InvokeAI's weights: ``word+``, ``(words)1.2``."""
 _NEGATIVE = re.compile(r"\[([^\[\]]{0,5000})\]")
 _DREAM = re.compile(r'\s*"(.*?)"(?=\s+-|\s*$)(.*)', re.DOTALL)
-_OPTION = re.compile(r"\s-(\w+)\s+([^\s-]\S{0,200})")
-_DREAM_OPTIONS = {"s": "steps", "S": "seed", "W": "width", "H": "height", "C": "cfg", "f": "denoise"}
+_OPTION = re.compile(r"(?<!\S)(?:--(\w{2,40})[\s=]+|-([A-Za-z])\s*)([^\s-]\S{0,200})")
+"""A long option, or a short one with or without a blank behind it."""
+_DREAM_OPTIONS = {
+    "s": "steps", "S": "seed", "W": "width", "H": "height", "C": "cfg", "f": "denoise", "steps": "steps", "seed": "seed",
+    "width": "width", "height": "height", "cfg_scale": "cfg", "strength": "denoise",
+}  # fmt: skip
 
 
 def read(chunks: TextChunks) -> Generation | None:
@@ -84,6 +96,9 @@ def _metadata(data: Mapping[str, Any]) -> GenerationBuilder:
     for key, what in _NOT_USED.items():
         if data.get(key):
             builder.warn(f"the image was made with {what} ({key}), which the HiRes pass does not use")
+    warn_of_unread(
+        builder, {key: value for key, value in data.items() if key not in _NOT_USED and not _KNOWN.fullmatch(key)}
+    )
     for side in ("positive", "negative"):
         if style := data.get(f"{side}_style_prompt"):
             builder.warn(f"the image had a {side} prompt of its own for SDXL's second text encoder: {shown(style)}")
@@ -119,10 +134,11 @@ def _dream(command: str) -> GenerationBuilder:
         builder.warn("the Dream text of this image is not one of InvokeAI's")
         return builder
     _prompt(builder, match[1], "Dream")
-    for option, value in _OPTION.findall(match[2]):
+    for long, short, value in _OPTION.findall(match[2]):
+        option = long or short
         if option in _DREAM_OPTIONS:
             builder.set(_DREAM_OPTIONS[option], value, f"Dream -{option}")
-        elif option == "A":
+        elif option in ("A", "sampler", "m"):
             _sampler(builder, value, "Dream -A")
     return builder
 

@@ -12,6 +12,7 @@ from typing import Any
 from ...generation import Generation
 from ..builder import GenerationBuilder, shown
 from ..containers.texts import TextChunks
+from ..unread import warn_of_unread
 
 ORIGIN = "novelai"
 KEY = "Comment"
@@ -19,6 +20,16 @@ KEY = "Comment"
 _STEP = 1.05
 """Factor of a brace on a weight; a bracket divides by it."""
 _TOKEN = re.compile(r"[{}\[\]]|(?<![\w.])(-?\d{1,3}(?:\.\d{1,4})?)::|::", re.ASCII)
+_KNOWN = re.compile(
+    r"prompt|uc|v4_\w+|seed|steps|scale|width|height|sampler|noise_schedule|strength|noise|n_samples|request_type|signed_hash|"
+    r"extra_noise_seed|legacy\w*|lora_\w+|reference_\w+|director_\w+|controlnet_\w+|hide_debug_overlay|add_original_image|version|"
+    r"explike_fine_detail|minimize_sigma_inf|uncond_per_vibe|wonky_vibe_correlation|stream|deliberate_euler_ancestral_bug|"
+    r"prefer_brownian|params_version|quality_?toggle|ucpreset|use_coords|characterprompts|image_format|sampler_seed|"
+    r"normalize_reference_strength_multiple|variety_?plus_?scale|skip_cfg_below_sigma|use_upscaled_credits|use_new_shared_trial|"
+    r"temp_conversion|image|mask|color_correct|inpaint\w*|img2img|autosmea|cfg_sched_eligibility|uncond_scale",
+    re.IGNORECASE,
+)
+"""Parts of a request that are kept, named elsewhere, or without effect on the picture."""
 _NOT_USED = {
     "reference_image_multiple": "vibe transfer",
     "reference_strength_multiple": "vibe transfer",
@@ -32,7 +43,7 @@ def read(chunks: TextChunks) -> Generation | None:
     if chunks.get("Software") != "NovelAI" or not chunks.looks_like_json(KEY):
         return None
     data = chunks.json_object(KEY)
-    if data is None:
+    if data is None or "c" in data:  # Draw Things' JSON has other names of the same kind
         return None
     builder = GenerationBuilder()
     for side, key, version4, older in (
@@ -55,6 +66,9 @@ def read(chunks: TextChunks) -> Generation | None:
     for key, what in _NOT_USED.items():
         if data.get(key):
             builder.warn(f"the image was made with {what} ({key}), which the HiRes pass does not use")
+    warn_of_unread(
+        builder, {key: value for key, value in data.items() if key not in _NOT_USED and not _KNOWN.fullmatch(key)}
+    )
     source = chunks.get("Source", "")
     builder.warn(
         f"the image was made with a model of NovelAI's own ({shown(source)}), which cannot be had as a file: "

@@ -38,11 +38,11 @@ class Lifted(NamedTuple):
     warnings: tuple[str, ...]
 
 
-def lift_networks(prompt: str) -> Lifted:
+def lift_networks(prompt: str, model_first: bool = False) -> Lifted:
     """Lift ``<lora:name:a:b>`` and its kin out of a prompt; the rest stays, but for blanks around the tags.
 
     a is the strength on the text encoder, b the one on the model, by default a; ``te=`` and
-    ``unet=`` name them. LyCORIS files (``<lyco:…>``) are LoRAs to ComfyUI; hypernetworks are named in a warning.
+    ``unet=`` name them. model_first: a is the one on the model, as SwarmUI and ComfyUI have it. LyCORIS files (``<lyco:…>``) are LoRAs to ComfyUI; hypernetworks are named in a warning.
     """
     loras: list[LoraTag] = []
     warnings: dict[str, None] = {}
@@ -57,8 +57,14 @@ def lift_networks(prompt: str) -> Lifted:
         parts = [part.strip() for part in rest.split(":")[1:]]
         named = {key.strip().lower(): value.strip() for key, _, value in (p.partition("=") for p in parts if "=" in p)}
         positional = [part for part in parts if "=" not in part]
-        clip = named.pop("te", positional[0] if positional else 1.0)
-        model = named.pop("unet", positional[1] if len(positional) > 1 else clip)
+        first = positional[0] if positional else 1.0
+        second = positional[1] if len(positional) > 1 else None
+        if model_first:
+            model = named.pop("unet", first)
+            clip = named.pop("te", model if second is None else second)
+        else:
+            clip = named.pop("te", first)
+            model = named.pop("unet", clip if second is None else second)
         if named:
             extras = ", ".join(sorted(named))[:60]
             warnings[f'the LoRA "{name[:60]}" was used with {extras}: this is not kept'] = None

@@ -10,6 +10,7 @@ from ...generation import Generation
 from ...values import to_integer, to_number
 from ..builder import GenerationBuilder, shown
 from ..containers.texts import TextChunks
+from ..unread import warn_of_unread
 from .prompt_syntax import lift_networks
 
 ORIGIN = "swarmui"
@@ -31,6 +32,16 @@ _SECTION = re.compile(
 )
 _EMBED = re.compile(r"<embed(?:ding)?:([^<>]{1,200})>", re.IGNORECASE)
 _TAG = re.compile(r"<(\w{1,40})[:\[>]")
+_KNOWN = re.compile(
+    r"prompt|negativeprompt|model|seed|steps|cfgscale|fluxguidancescale|width|height|vae|(?:comfy(?:ui)?)?(?:sampler|scheduler)|"
+    r"clipstopatlayer|loras|lora\w*|refiner\w*|initimage\w*|images|aspectratio|sidelength|automaticvae|swarm_?version|date|"
+    r"generation_time|batchsize|donotsave\w*|personalnote|outputintermediateimages|presets?|original(?:prompt|negative)\w*|"
+    r"wildcardseed\w*|variationseedstrength|controlnet\w*|ipadapter\w*|freeu\w*|used_?embeddings|preferreddtype|modelspecificenhancements|"
+    r"savesegmentmask|imageformat|colordepth|smartimagepromptresizing|zeroterminal|unused_parameters|extra\w*|comfyuiworkflow\w*|videoformat|"
+    r"maskblur|maskshrinkgrow|maskgrow|mask\w*|clip\w*model|t5xxlmodel|\w*encodermodel|noloadmodels|noseedincrement|webhooks?",
+    re.IGNORECASE,
+)
+"""Parameters that are kept, named elsewhere, or without effect on the picture."""
 _NOT_USED = {
     "controlnetmodel": "a ControlNet",
     "controlnettwomodel": "a second ControlNet",
@@ -73,6 +84,9 @@ def read(chunks: TextChunks) -> Generation | None:
     for key, what in _NOT_USED.items():
         if params.get(key) not in (None, "", "None", "none", "false", False, 0):
             builder.warn(f"the image was made with {what} ({key}), which the HiRes pass does not use")
+    warn_of_unread(
+        builder, {key: value for key, value in params.items() if key not in _NOT_USED and not _KNOWN.fullmatch(key)}
+    )
     builder.carried[PARAMS] = dict(params)
     return builder.build(ORIGIN)
 
@@ -92,7 +106,7 @@ def _prompts(builder: GenerationBuilder, params: Mapping[str, Any]) -> list[tupl
                 text += section
             else:
                 builder.warn(f"the {name} prompt has a part for <{kind.lower()}>, which the HiRes pass does not use")
-        lifted = lift_networks(text)
+        lifted = lift_networks(text, model_first=True)
         builder.warn(*lifted.warnings)
         tags += [(tag.name, tag.strength_model, tag.strength_clip, place(key)) for tag in lifted.loras]
         text = _EMBED.sub(lambda match: f" embedding:{match[1].strip()} ", lifted.text)
@@ -137,8 +151,11 @@ def _passes(builder: GenerationBuilder, params: Mapping[str, Any], extra: Any) -
         builder.set("denoise", params.get("initimagecreativity"), place("initimagecreativity"))
     scale = to_number(params.get("refinerupscale"))
     method = params.get("refinermethod", "PostApply")
-    if "refinermodel" in params or method != "PostApply":
-        model = params.get("refinermodel")
+    model = params.get("refinermodel")
+    same = (
+        model is None or str(model).lower() in ("(use base)", "none", "") or _stem(model) == _stem(params.get("model"))
+    )
+    if not same or method != "PostApply":
         builder.warn(f"the image was made with a refiner ({shown(model)}), which the HiRes pass does not use")
     if method == "PostApply" and scale is not None and scale != 1:
         builder.set("hires.scale", scale, place("refinerupscale"))

@@ -16,8 +16,9 @@ from recall_text_samples import (
 )
 
 from distillery.nodes.generation import HiRes, Lora
-from distillery.nodes.recall.formats.a1111 import parse_text, version_of
+from distillery.nodes.recall.formats.a1111 import version_of
 from distillery.nodes.recall.formats.a1111_samplers import sampling
+from distillery.nodes.recall.formats.a1111_text import parse_text
 from distillery.nodes.report import carried_rows
 
 
@@ -352,7 +353,7 @@ def test_what_the_hires_pass_does_not_use_is_named(more: str, word: str) -> None
     assert word in warning
 
 
-@pytest.mark.parametrize("more", ["RP Active: False", "ENSD: 0", "Refiner: None", "Token merging ratio: 0.5"])
+@pytest.mark.parametrize("more", ["RP Active: False", "ENSD: 0", "Refiner: None", "Token merging ratio: 0"])
 def test_what_is_turned_off_is_not_named(more: str) -> None:
     assert with_settings(more).warnings == ()
 

@@ -71,3 +71,11 @@ def servers_dir() -> Path:
 def log_file() -> Path:
     """The driver's own log."""
     return home() / "logs" / "driver.log"
+
+
+def user_path(text: str | Path) -> Path:
+    """Return a path as a user types it: ``~`` and ``~user`` are home folders, ``~name.png`` is a file of that name."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:  # no such user, or one without a home
+        return Path(text)

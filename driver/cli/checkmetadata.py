@@ -25,6 +25,8 @@ _JSON_KEYS = """--json prints one object for each image, in a line of its own:
   positive, negative, seed, cfg, steps, sampler, scheduler, denoise, guidance, checkpoint, checkpoint_hash, vae,
   vae_hash, clip_skip, width, height, family, sharpen
                 null where the image does not tell
+  parts         where the checkpoint is a diffusion model alone: an object of encoders (a list), type, dtype; else null
+  patches       nodes that change the sampling, in order: objects of node, values
   loras         in order: objects of name, strength_model, strength_clip, hash
   hires         an object with those of steps, denoise, tile, scale, upscaler, keep that the image tells
   fields        where each value was found, by key

@@ -21,7 +21,6 @@ from rich.text import Text
 
 from ...nodes.model_files.download import OFFLINE, offline
 from ...nodes.model_files.families import missing_parts
-from ...nodes.model_files.faults import fault_of
 from ...nodes.model_files.names import EXTENSIONS, match_name
 from ...nodes.model_files.ultrasharp import LICENCE, SIZE
 from ...nodes.model_files.upscalers import REALESRGAN, ULTRASHARP
@@ -232,6 +231,8 @@ def check_files(files: Sequence[Path], checkpoints: Path) -> Iterator[Check]:
 
 
 def _check_file(name: str, path: Path, found: str, damaged: State) -> Check:
+    from ...nodes.model_files.faults import fault_of  # brings Pillow along, which --help does not need
+
     fault = fault_of(path)
     if fault is None:
         return Check(name, "ok", found)

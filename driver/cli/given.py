@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import SourceError
-from ..sources.load import user_path
+from ..paths import user_path
 
 MAX_BYTES = 1 << 20
 """Size of such a file."""

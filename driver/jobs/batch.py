@@ -12,8 +12,9 @@ from ...nodes.errors import DistilleryError
 from ..cancel import CancelToken
 from ..errors import JobCancelled, NotStarted, ServerError
 from ..events import Message, Progress
+from ..paths import user_path
 from ..sources import label
-from ..sources.load import STANDARD_INPUT, Source, user_path
+from ..sources.load import STANDARD_INPUT, Source
 from .backend import Backend
 from .job import Item, Result
 from .ordered_map import ordered

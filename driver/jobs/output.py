@@ -18,7 +18,7 @@ from PIL import Image
 from ...nodes.files import put_in_place, sync_folder
 from ...nodes.image_formats import open_image
 from ..errors import SourceError
-from ..sources.load import user_path
+from ..paths import user_path
 from .formats import FORMAT_OF, SUFFIXES, check_format, convert
 
 PREFIX, PART = ".distillery-", ".part"

@@ -14,7 +14,7 @@ import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit
 
 import certifi
@@ -22,10 +22,12 @@ import requests
 import requests.adapters
 import requests.auth
 import requests.utils
-import websocket
 
 from ..errors import ServerError
 from .guard import TOKEN_PARAMETER
+
+if TYPE_CHECKING:
+    import websocket
 
 HEADERS_VARIABLE = "DISTILLERY_SERVER_HEADERS"
 """Environment variable with headers for given servers, one ``Name: value`` a line."""
@@ -70,6 +72,8 @@ class Endpoint:
 
     def connect_websocket(self, path: str, timeout: float) -> websocket.WebSocket:
         """Return a websocket. path: begins with a slash. timeout: seconds to connect. Raises OSError, WebSocketException."""
+        import websocket  # which --help does not need
+
         scheme, _, rest = self.url.partition("://")
         options: dict[str, Any] = {"sslopt": {"context": self._context()}} if scheme == "https" else {}
         proxy = (

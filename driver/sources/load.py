@@ -16,6 +16,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from ...nodes.image_formats import MAX_PIXELS
 from ..errors import SourceError
+from ..paths import user_path
 from . import discord, label, web
 from .clean_image import check_header
 from .fetch import MAX_BYTES, FetchPolicy, host_name, public_url, split_url
@@ -143,14 +144,6 @@ def _not_fetched(parts: SplitResult, allowed: set[str]) -> str:
         f"{link} is not fetched: only attachments of Discord ({' and '.join(discord.HOSTS)}){others} are. Download the image and give the file, or allow the host "
         "with --allow-host if you trust it."
     )
-
-
-def user_path(text: str | Path) -> Path:
-    """Return a path as a user types it: ``~`` and ``~user`` are home folders, ``~name.png`` is a file of that name."""
-    try:
-        return Path(text).expanduser()
-    except RuntimeError:  # no such user, or one without a home
-        return Path(text)
 
 
 def _load_file(source: str | Path, max_pixels: int) -> SourceImage:

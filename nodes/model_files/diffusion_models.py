@@ -46,16 +46,15 @@ PARTS: dict[str, Family] = {
 }
 """Families by name."""
 
-# The tensor that only this family has, in the order in which they are asked for.
+# The tensor that only this family has, in the order in which they are asked for. Norms are called scale or weight.
 _MARKS = (
-    ("flux2", "double_stream_modulation_img.lin.weight"),
-    ("chroma", "distilled_guidance_layer.norms.0.scale"),
-    ("chroma", "distilled_guidance_layer.0.norms.0.scale"),
-    ("flux", "double_blocks.0.img_attn.norm.key_norm.scale"),
-    ("sd3", "joint_blocks.0.context_block.attn.qkv.weight"),
-    ("auraflow", "double_layers.0.attn.w1q.weight"),
-    ("hidream", "caption_projection.0.linear.weight"),
-    ("qwen_image", "txt_norm.weight"),
+    ("flux2", ("double_stream_modulation_img.lin.weight",)),
+    ("chroma", tuple(f"distilled_guidance_layer.{i}norms.0.{n}" for i in ("", "0.") for n in ("scale", "weight"))),
+    ("flux", tuple(f"double_blocks.0.img_attn.norm.key_norm.{n}" for n in ("scale", "weight"))),
+    ("sd3", ("joint_blocks.0.context_block.attn.qkv.weight",)),
+    ("auraflow", ("double_layers.0.attn.w1q.weight",)),
+    ("hidream", ("caption_projection.0.linear.weight",)),
+    ("qwen_image", ("txt_norm.weight", "txt_norm.scale")),
 )
 _PREFIXES = ("", "model.diffusion_model.")
 _CAPTIONS = {2304: "lumina2", 2560: "z_image"}
@@ -91,8 +90,8 @@ def _shapes(path: Path) -> dict[str, list[int]]:
 def _family(path: Path, stamp: Stamp | None) -> str | None:
     shapes = _shapes(path)
     for prefix in _PREFIXES:
-        for family, mark in _MARKS:
-            if prefix + mark in shapes:
+        for family, marks in _MARKS:
+            if any(prefix + mark in shapes for mark in marks):
                 return family
         captions = shapes.get(f"{prefix}cap_embedder.1.weight")
         if captions and f"{prefix}noise_refiner.0.attention.k_norm.weight" in shapes:

@@ -114,7 +114,10 @@ def plan_models(generation: Generation, installed: Installed, fallback: str, mis
     elif checkpoint == MINI_NAME:
         loras = _parts_of_mini(generation, warnings)
         clip_skip = None
-        generation = replace(generation, parts=None, patches=(), guidance=None)
+        if not (
+            generation.checkpoint and match_name(generation.checkpoint, [MINI_NAME])
+        ):  # it stands in for another one
+            generation = replace(generation, parts=None, patches=(), guidance=None)
     else:
         vae = _vae(generation, installed, search)
         lacks = installed.lacks(checkpoint)

@@ -331,7 +331,7 @@ def test_a_start_that_fails_tells_its_cause_and_its_log(home: Path, tmp_path: Pa
 def test_ctrl_c_during_the_start_leaves_nothing(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own = make_own(tmp_path / "own", "import time; time.sleep(60)\n")
 
-    def interrupt(state: server.ServerState) -> bool:
+    def interrupt(state: server.ServerState, check: Callable[[], None]) -> bool:
         assert processes(home)
         raise KeyboardInterrupt
 

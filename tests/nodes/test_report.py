@@ -22,4 +22,4 @@ def test_every_value_has_its_place_and_unknown_ones_are_empty():
     assert rows["seed"] == ("18446744073709551615", "parameters: Seed")
     assert rows["vae"] == ("the checkpoint's own", "parameters")
     assert rows["negative"] == ("", "")
-    assert "vae_hash" not in rows and set(FIELDS) - {"loras", "vae_hash", "guidance"} <= set(rows)
+    assert "vae_hash" not in rows and set(FIELDS) - {"loras", "vae_hash", "guidance", "parts", "patches"} <= set(rows)

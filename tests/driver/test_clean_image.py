@@ -17,8 +17,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 from PIL.PngImagePlugin import PngInfo
+from png_files import chunk, with_chunks
 
 from distillery.driver.errors import SourceError
+from distillery.driver.jobs.output import Output
+from distillery.driver.jobs.prepare import prepare
 from distillery.driver.server import workflow
 from distillery.driver.server.client import ComfyClient
 from distillery.driver.sources.clean_image import check_header, clean_image
@@ -385,6 +388,25 @@ def test_what_is_no_image_is_refused_by_name(content, words):
     with pytest.raises(SourceError, match=words) as error:
         check_header(content, "a.png")
     assert str(error.value).startswith("a.png is ")
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        chunk(b"zTXt", b"Comment\0\0" + zlib.compress(b"words " * 400_000)),
+        chunk(b"iCCP", b"large\0\0" + zlib.compress(bytes(2 * 2**20))),
+        chunk(b"tEXt", b"Comment\0words", wrong_crc=True),
+    ],
+    ids=["text", "profile", "checksum"],
+)
+def test_what_browsers_pass_over_keeps_no_picture_from_being_upscaled(tmp_path, extra):
+    path = tmp_path / "a.png"
+    path.write_bytes(with_chunks(saved(Image.fromarray(COLOUR)), extra))
+    task = prepare(path, "--power 0", Output(tmp_path))
+    with Image.open(io.BytesIO(task.image.png)) as image:
+        assert np.array_equal(np.asarray(image), COLOUR)
+    left_out = any("left out" in warning for warning in task.image.generation.warnings)
+    assert left_out == (extra[4:8] != b"tEXt")
 
 
 def test_too_many_pixels_are_refused_before_they_are_decoded():

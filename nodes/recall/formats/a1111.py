@@ -9,7 +9,7 @@ from typing import Any
 from ...generation import Generation
 from ..builder import GenerationBuilder, shown
 from ..containers.texts import TextChunks
-from ..sampler_names import parse_names
+from ..sampler_names import is_sampler, parse_names
 from ..unread import is_off
 from .a1111_loras import names_loras, pairs, set_loras
 from .a1111_samplers import sampling
@@ -266,7 +266,7 @@ def _gpu_noise(builder: GenerationBuilder, texts: Mapping[str, str], version: tu
 
 def _is_comfyuis(name: str) -> bool:
     """Return True for a sampler as ComfyUI's image savers write it: with its scheduler behind an underscore."""
-    return "_" in name and name == name.lower() and parse_names(name).sampler is not None
+    return is_sampler(name) or ("_" in name and name == name.lower() and parse_names(name).sampler is not None)
 
 
 def place(key: str) -> str:

@@ -15,6 +15,8 @@ from .prompt_syntax import LoraTag
 
 MAX_LORAS = 100
 _NUMBERED = re.compile(r"lora[ _]?(\d{1,3})(?:[ _:-]+(.{1,60}))?", re.IGNORECASE | re.ASCII)
+_WITH_WEIGHT = re.compile(r"(.{1,300}?)\s*[:(]\s*(-?\d{0,3}\.?\d{1,6})\s*\)?")
+"""A name with its weight behind a colon or in brackets."""
 _NOT_A_LORA = ("lora hashes", "lora weights", "loraweights", "lora strengths", "lora type")
 """Settings that are no LoRA by themselves."""
 
@@ -87,7 +89,10 @@ def _numbered(settings: Mapping[str, Any], place: Callable[[str], str]) -> tuple
         name, key = parts.get("name", (None, ""))
         if not isinstance(name, str) or name.lower() in ("", "none"):
             continue
-        model = parts.get("model", (1.0, ""))[0]
+        with_weight = _WITH_WEIGHT.fullmatch(name) if "model" not in parts else None
+        if with_weight:
+            name = with_weight[1]
+        model = with_weight[2] if with_weight else parts.get("model", (1.0, ""))[0]
         entries.append((name, model, parts.get("clip", (model, ""))[0], place(key)))
         if "hash" in parts:
             hashes[name.strip()] = parts["hash"][0]
@@ -96,6 +101,9 @@ def _numbered(settings: Mapping[str, Any], place: Callable[[str], str]) -> tuple
 
 def _lists(settings: Mapping[str, Any], place: Callable[[str], str]) -> list[Entry]:
     """Return the LoRAs of a list of names and one of weights, as SwarmUI has them."""
+    written = [_WITH_WEIGHT.fullmatch(part) for part in _list(_get(settings, "loras"))]
+    if written and all(written):
+        return [(match[1], match[2], match[2], place("Loras")) for match in written if match]
     weights = _list(_get(settings, "loraweights", "lora strengths"))
     names = _list(_get(settings, "loras")) or list(pairs(_get(settings, "lora hashes")))
     if not weights or len(weights) != len(names):

@@ -134,8 +134,11 @@ def read_settings(data: Mapping[str, Any], where: str, program: str) -> Generati
         builder.set("height", match[2], place(key))
     (sampler_key, sampler), (scheduler_key, scheduler) = first(_SAMPLER), first(_SCHEDULER)
     if isinstance(sampler, str) or isinstance(scheduler, str):
-        names = (sampler, scheduler) if isinstance(sampler, str) else (scheduler, None)  # diffusers' word for a sampler
-        builder.set_sampling(*names, place(sampler_key or scheduler_key), place(scheduler_key or sampler_key))
+        if not isinstance(sampler, str):
+            sampler, scheduler = scheduler, None  # diffusers' word for a sampler
+        builder.set_sampling(
+            sampler, scheduler, place(sampler_key or scheduler_key), place(scheduler_key or sampler_key)
+        )
     key, value = first(_SKIPPED)
     if (to_integer(value) or 0) > 1:
         builder.set("clip_skip", value, place(key))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from ...values import to_number
 from ..graph.nodes import Link, Node, plain, to_link
 from ..graph.passthrough import UNPACKED
 from ..graph.shapes import named, pipes, same_names
@@ -105,7 +106,7 @@ def _fits(name: str, value: Any) -> bool:
     if name in ("model", "positive", "negative", "latent_image", "vae"):
         return False
     told = plain(value)
-    return isinstance(told, str) if name in ("sampler_name", "scheduler") else isinstance(told, int | float)
+    return isinstance(told, str) if name in ("sampler_name", "scheduler") else to_number(told) is not None
 
 
 def _add(reader: GraphReader, node: Node) -> Link:

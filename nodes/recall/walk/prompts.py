@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from ..builder import shown
 from ..cutoff import NOT_APPLIED, used_regions
 from ..graph.nodes import Link, Node, Output, to_link
 from ..graph.passthrough import UNPACKED
@@ -66,6 +67,7 @@ _JOINS = {
     "ImpactCombineConditionings", "ImpactConcatConditionings",
 }  # fmt: skip
 _PICTURE = re.compile(r"(?:\w{1,30}_)?(?:images?|pixels|latent|clip_vision\w{0,10})_?\d{0,3}", re.ASCII)
+_CONDITIONING = re.compile(r"(?:\w{1,20}_)?cond(?:itioning)?s?(?:_?\w{1,12})?", re.ASCII)
 _JOINED = re.compile(r"conditioning(?:_to|_from|_?\d{1,4})", re.ASCII)
 
 
@@ -127,7 +129,14 @@ def _behind(reader: GraphReader, prompt: Prompt, node: Node, slot: int) -> list[
         return []
     if class_type in _JOINS:
         return [graph.input(node, name) for name in sorted(node.inputs, key=_in_order) if _JOINED.fullmatch(name)]
+    if "placeholder" in class_type.lower() and not any(to_link(value) for value in node.inputs.values()):
+        prompt.texts.append(("", reader.place(node)))
+        return []
     links = _passed_on(reader, node)
+    several = _several(reader, node) if not any(links) else []
+    if several:
+        builder.warn(f"{node} puts conditionings together in a way of its own, which is not kept")
+        return [graph.source(link) for link in several]
     if not any(links):
         return _by_shape(reader, prompt, node)
     if class_type in _CONTROLNETS or "controlnet" in class_type.lower():
@@ -147,6 +156,12 @@ def _passed_on(reader: GraphReader, node: Node) -> list[Link | None]:
         if any(links):
             return links
     return []
+
+
+def _several(reader: GraphReader, node: Node) -> list[Link | None]:
+    """Return the links to conditionings of a node that puts several together, such as one for each region."""
+    names = [name for name in node.inputs if _CONDITIONING.fullmatch(name.lower())]
+    return [link for name in sorted(names, key=_in_order) if (link := reader.graph.link(node, name))]
 
 
 def _by_shape(reader: GraphReader, prompt: Prompt, node: Node) -> list[Output | None]:
@@ -169,6 +184,9 @@ def _by_shape(reader: GraphReader, prompt: Prompt, node: Node) -> list[Output | 
         reader.builder.warn(
             f"the {prompt.side} prompt of {node} comes with a picture ({', '.join(pictures[:4])}), which is not kept"
         )
+    for name, value in node.inputs.items():
+        if "system" in name.lower() and isinstance(value, str) and value.strip():
+            reader.builder.warn(f"{node.place(name)} puts a text before the prompt, which is not kept: {shown(value)}")
     clip = named(node, *same_names("clip"))
     _encoded(reader, prompt, node, Encoder(tuple(names), clip or "clip"))
     return []

@@ -52,13 +52,15 @@ def add_links(data: Mapping[str, Any]) -> tuple[Mapping[str, Any], bool]:
         broadcasts, known = _broadcasts(data, senders)
         wanted = dict(_matches(nodes, broadcasts))
     links = list(_list(data.get("links")))
+    # An input may name a link of Use Everywhere's, which is in no list.
+    listed = {str(link[0]) for link in links if isinstance(link, list) and link}
     copies = []
     for node in _list(data.get("nodes")):
         if isinstance(node, Mapping) and isinstance(node.get("inputs"), list):
             inputs = list(node["inputs"])
             for slot, entry in enumerate(inputs):
                 found = wanted.get((str(node.get("id")), slot))
-                if found is None or not isinstance(entry, Mapping) or entry.get("link") is not None:
+                if found is None or not isinstance(entry, Mapping) or str(entry.get("link")) in listed:
                     continue
                 link = f"everywhere:{len(links)}"
                 inputs[slot] = {**entry, "link": link}

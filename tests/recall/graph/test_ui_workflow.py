@@ -352,8 +352,10 @@ def test_recorded_links_of_use_everywhere_are_followed() -> None:
         "upstream_slot": 0,
         "type": "MODEL",
     }
-    generation = read({**w.data(), "extra": {"ue_links": [link]}})
-    assert replace(generation, **BARE) == PLAIN  # type: ignore[arg-type]
+    for own in (None, 999):  # the input names no link, or one that is in no list
+        node_of(w, 3)["inputs"][inputs.index("model")]["link"] = own
+        generation = read({**w.data(), "extra": {"ue_links": [link]}})
+        assert replace(generation, **BARE) == PLAIN  # type: ignore[arg-type]
 
 
 def test_value_that_two_hand_on_is_taken_from_none() -> None:

@@ -12,6 +12,7 @@ from ..graph.nodes import Link, Node, Output, to_link
 from ..graph.passthrough import UNPACKED
 from ..graph.shapes import named, pipes, same_names, text_inputs
 from .reader import GraphReader, InputRef
+from .samplers import PLAIN_SAMPLERS
 
 MAX_CONDITIONINGS = 100
 MAX_CHAIN = 500
@@ -143,6 +144,10 @@ def _behind(reader: GraphReader, prompt: Prompt, node: Node, slot: int) -> list[
         builder.warn(f"the image was made with a ControlNet ({node}), which the HiRes pass does not use")
     else:
         builder.warn(f"{node} changes the {prompt.side} prompt's conditioning: what it does is not kept")
+    for name in node.inputs:
+        behind = graph.input(node, name) if not _CONDITIONING.fullmatch(name.lower()) else None
+        if behind is not None and behind[0].class_type in PLAIN_SAMPLERS:
+            builder.warn(f"{node} takes what {behind[0]} sampled: that pass is not read")
     # One conditioning goes on whatever the slot; of two, each in its own.
     return [graph.source(links[slot] if 0 <= slot < len(links) else links[0] if len(links) == 1 else None)]
 

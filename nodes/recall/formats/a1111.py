@@ -231,7 +231,7 @@ def _hires(builder: GenerationBuilder, texts: Mapping[str, str]) -> None:
     others = [
         key for key, value in texts.items()
         if key.lower().startswith("hires ") and key.lower() not in _HIRES_KEPT and not is_off(value)
-        and not value.lower().startswith("use same") and value != texts.get(key[6:].capitalize())
+        and not value.lower().startswith("use same") and value != texts.get(_SPELLINGS.get(key[6:].lower(), key[6:]))
     ]  # fmt: skip
     if others:
         builder.warn(f"the image's own HiRes pass had settings that are not kept: {', '.join(others)}")

@@ -18,7 +18,7 @@ _REGIONAL_INPUTS = {"segs", "bbox_detector", "guide_size", "detailer_pipe"}
 _NAMES = {
     "seed": (*same_names("seed"), "main_seed"),
     "steps": same_names("steps"),
-    "cfg": (*same_names("cfg"), "true_gs", "guidance"),
+    "cfg": (*same_names("cfg"), "true_gs"),
     "sampler_name": same_names("sampler_name"),
     "scheduler": same_names("scheduler"),
     "denoise": same_names("denoise"),
@@ -88,7 +88,7 @@ def _assume(reader: GraphReader, node: Node) -> None:
             if name not in inputs and graph.source(Link(bundle.id, slot)) is not None:
                 inputs[name] = Link(bundle.id, slot)
         inputs["pipe"] = node.inputs[pipe]
-    inputs.update({name: node.inputs[name] for name in _ADVANCED if name in node.inputs})
+    inputs.update({name: node.inputs[name] for name in (*_ADVANCED, "guidance") if name in node.inputs})
     tiled = named(node, "tile_width") is not None and named(node, "upscale_by", "upscaled_image") is not None
     class_type = "UltimateSDUpscale" if tiled else "KSamplerAdvanced" if "start_at_step" in inputs else "KSampler"
     if tiled:

@@ -59,7 +59,7 @@ class ImagePath:
     def _outputs(self) -> list[Node]:
         """Return the nodes that save an image; without any the previews, else the nodes that nothing follows."""
         graph = self._reader.graph
-        nodes = [n for n in graph.nodes.values() if self.sources(n)]
+        nodes = [n for n in graph.nodes.values() if self.sources(n) or is_sampler(n)]
         for word in ("save", "videocombine", "preview"):
             if found := [n for n in nodes if word in n.class_type.lower()]:
                 return found

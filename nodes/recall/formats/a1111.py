@@ -29,6 +29,7 @@ PLACEHOLDERS = ("unknown", "undefined", "none", "null", "n/a", "nan")
 _SIZE = re.compile(r"\s*(\d{1,6})\s*[x×]\s*(\d{1,6})\s*", re.ASCII)
 _VERSION = re.compile(r"(?:^|[fv])(\d{1,3})\.(\d{1,3})", re.ASCII)
 _MODULE = re.compile(r"Module \d{1,2}")
+_NO_MODULE = ("built in", "automatic", "none", "use same choices", "")
 _VAE_NAME = re.compile(r"vae|kl-?f8|(?:^|[^a-z])ae(?:$|[^a-z])|(?:^|[^a-z])(?:mse|ema)(?:$|[^a-z])|840000|560000")
 """VAEs by their names; text encoders are named otherwise."""
 _SPELLINGS = {
@@ -160,7 +161,7 @@ def _models(builder: GenerationBuilder, texts: Mapping[str, str], hashes: Mappin
         builder.set("vae", vae, place("VAE"))
     elif vae:
         builder.set_known_none("vae", f"{place('VAE')}: the checkpoint's own")
-    modules = [value for key, value in texts.items() if _MODULE.fullmatch(key)]
+    modules = [value for key, value in texts.items() if _MODULE.fullmatch(key) and value.lower() not in _NO_MODULE]
     # Forge lists VAEs and text encoders alike.
     vaes = [module for module in modules if _VAE_NAME.search(module.lower())]
     for module in vaes[:1]:

@@ -37,11 +37,15 @@ def set_loras(
         (name, weight, weight, place("Lora weights")) for name, weight in pairs(_get(settings, "lora weights")).items()
     ]
     numbered, own_hashes = _numbered(settings, place)
-    entries = entries or numbered or _lists(settings, place)
+    entries = entries or numbered or _lists(settings, place) or _additional_networks(settings, place)
     if entries:
         builder.set_loras(entries[:MAX_LORAS], "parameters", {**own_hashes, **hashes})
     known = {_stem(str(entry[0])) for entry in entries}
-    lacking = [name for name in pairs(_get(settings, "lora hashes")) if _stem(name) not in known]
+    names = [
+        *pairs(_get(settings, "lora hashes")),
+        *(_WITH_WEIGHT.sub(r"\1", n) for n in _list(_get(settings, "loras"))),
+    ]
+    lacking = [name for name in dict.fromkeys(names) if _stem(name) not in known]
     others = [
         f"{key}: {value}" for key, value in settings.items()
         if key.lower().startswith("lora") and key.lower() not in _NOT_A_LORA and not _is_list(key)
@@ -57,7 +61,9 @@ def set_loras(
 
 def names_loras(settings: Mapping[str, Any]) -> bool:
     """Return True if any setting names a LoRA: then a text is not without LoRAs."""
-    return any(key.lower().startswith("lora") and value not in ("", None) for key, value in settings.items())
+    return any(
+        key.lower().startswith(("lora", "addnet model")) and value not in ("", None) for key, value in settings.items()
+    )
 
 
 def pairs(value: Any) -> dict[str, str]:
@@ -111,6 +117,18 @@ def _lists(settings: Mapping[str, Any], place: Callable[[str], str]) -> list[Ent
     on_clip = _list(_get(settings, "loratencweights"))
     clips = on_clip if len(on_clip) == len(names) else weights
     return [(n, w, c or w, place("loraweights")) for n, w, c in zip(names, weights, clips, strict=True)]
+
+
+def _additional_networks(settings: Mapping[str, Any], place: Callable[[str], str]) -> list[Entry]:
+    """Return the LoRAs of an old extension of A1111: weight A is on the model, B on the text encoder."""
+    entries: list[Entry] = []
+    for number in range(1, 11):
+        name = settings.get(f"AddNet Model {number}")
+        if isinstance(name, str) and str(settings.get(f"AddNet Module {number}", "LoRA")).lower() == "lora":
+            model = settings.get(f"AddNet Weight A {number}", settings.get(f"AddNet Weight {number}", 1.0))
+            clip = settings.get(f"AddNet Weight B {number}", model)
+            entries.append((re.sub(r"\([0-9a-f]{6,64}\)$", "", name), model, clip, place(f"AddNet Model {number}")))
+    return entries
 
 
 def _is_list(key: str) -> bool:

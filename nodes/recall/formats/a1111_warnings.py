@@ -34,7 +34,7 @@ _DIFFERENT = {
     "Eta": "ComfyUI's samplers have an eta of 1",
 }
 _HARMLESS = re.compile(
-    r"performance|raw prompt|raw negative prompt|metadata scheme|fooocus v2 expansion|steps|sampler|scheduler|schedule type|seed|size|cfg scale|distilled cfg scale|clip skip|denoising strength|"
+    r"addnet .*|performance|raw prompt|raw negative prompt|metadata scheme|fooocus v2 expansion|steps|sampler|scheduler|schedule type|seed|size|cfg scale|distilled cfg scale|clip skip|denoising strength|"
     r"first pass size|model|vae|model hash|vae hash|hashes|(?:lora|ti|embedding|sd|model)[ _]?hashes|lora.*|embeddings|"
     r"version|app|backend|pipeline|parser|operations|user|batch size|batch pos|batch|index|time(?: taken)?|created date|date|"
     r"civitai resources|civitai metadata|rng|module \d{1,2}|template|negative template|wildcard.*|"

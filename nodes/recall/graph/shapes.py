@@ -49,7 +49,7 @@ _CARRIES = re.compile(
 )
 """Inputs of a node that only carries a value."""
 _CHANGES = re.compile(
-    r"random|wildcard|split|regex|extract|index|replace|translat|interrogat|caption|tagger|describ|llm|gpt|ollama|"
+    r"random|wildcard|everywhere\?|split|regex|extract|index|replace|translat|interrogat|caption|tagger|describ|llm|gpt|ollama|"
     r"vlm|generat|length|count|compar|remove|select.*line|shuffle|style|math|convert|switch|format|parse|list|random",
     re.IGNORECASE,
 )

@@ -373,6 +373,20 @@ def test_values_handed_on_by_patterns_are_named() -> None:
     assert any("by patterns" in x for x in read(w).warnings)
 
 
+def test_text_that_was_handed_on_is_not_the_stale_one_of_the_widget() -> None:
+    w = plain_workflow()
+    w.add(40, "PrimitiveStringMultiline", ["a mill"], "", "STRING:STRING")
+    w.link(40, 0, 6, "text", widget=True)
+    entry = next(entry for entry in node_of(w, 6)["inputs"] if entry["name"] == "text")
+    entry.update(link=None, type="STRING")
+    w.add(41, "Anything Everywhere", [], "anything:STRING")
+    w.link(40, 0, 41, "anything")
+    assert read(w).positive == "a mill"
+    node_of(w, 41)["type"] = "Anything Everywhere?"
+    generation = read(w)
+    assert generation.positive is None and any("Anything Everywhere?" in x for x in generation.warnings)
+
+
 def grouped(values: list[Any] | None = None, inner_text: str = "as it was defined") -> dict[str, Any]:
     """The plain workflow with both encoders in a group node."""
     w = plain_workflow()

@@ -236,6 +236,12 @@ def test_versions_of_a_node() -> None:
     )  # fmt: skip
 
 
+def test_older_version_of_a_loader_with_fewer_values() -> None:
+    values = ["m.safetensors", "Baked VAE", -2, "None", 1, 1, "a mill", "fog", 512, 768, 1]
+    found, known = widget_values("Efficient Loader", values, [])
+    assert known and (found["positive"], found["negative"], found["empty_latent_height"]) == ("a mill", "fog", 768)
+
+
 @pytest.mark.parametrize("value", [True, False, "true", "False", 3])
 def test_switch_or_number_never_enters_a_prompt(value: Any) -> None:
     assert widget_values("CLIPTextEncode", [value], []) == ({}, False)

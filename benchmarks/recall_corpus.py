@@ -5,7 +5,8 @@
 
 Every picture and every JSON file that holds a ComfyUI graph is read. Graphs count once each, however many files hold
 them: API graphs, and editor's workflows without one, apart. A graph is *complete* where both prompts, seed, cfg, steps,
-sampler, scheduler and checkpoint are known; *nothing* where none of that is; else *part*. Of files with both the API
+sampler, scheduler and checkpoint are known; *nothing* where none of that is; else *part*. How many of those with nothing have no
+node that samples (filters, comparisons of upscalers, texts) is said beside: there is nothing to read in them. Of files with both the API
 graph and the workflow, the workflow is read alone too and compared with what the API graph gives, which is what ran:
 a value that differs is wrong unless a warning of the workflow's explains it.
 
@@ -18,6 +19,7 @@ import argparse
 import collections
 import hashlib
 import json
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -45,6 +47,8 @@ class Graph:
     file: Path
     missing: tuple[str, ...]
     warnings: tuple[str, ...]
+    samples: bool
+    """False if no class of its nodes is one that samples."""
 
 
 @dataclass
@@ -98,6 +102,11 @@ def graph_of(texts: dict[str, str]) -> tuple[str, str] | None:
     return None
 
 
+def samples(text: str) -> bool:
+    """Return True if any node of a graph is of a class that samples, by its name."""
+    return re.search(r'"(?:class_type|type)":\s*"[^"]{0,60}(?:sampl|detailer)', text, re.IGNORECASE) is not None
+
+
 def texts_of_json(path: Path) -> dict[str, str]:
     """Return a JSON file's graph as the text that a picture would have; empty for any other JSON."""
     text = path.read_text(encoding="utf-8", errors="replace")
@@ -135,7 +144,8 @@ def read_corpus(folders: list[Path], limit: float) -> Corpus:
             corpus.texts[generation.origin] += 1
         elif graph[1] not in corpus.graphs:
             level, missing = level_of(generation)
-            corpus.graphs[graph[1]] = Graph(graph[0], level, path, missing, generation.warnings)
+            text = texts["prompt" if graph[0] == "API" and "prompt" in texts else "workflow"]
+            corpus.graphs[graph[1]] = Graph(graph[0], level, path, missing, generation.warnings, samples(text))
             if graph[0] == "API" and "workflow" in texts:
                 _compare(corpus, path, texts["workflow"], recall_text({"prompt": texts["prompt"]}))
     return corpus
@@ -186,6 +196,10 @@ def main() -> int:
     print(f"{'distinct graphs':16}" + "".join(f"{level:>10}" for level in LEVELS) + f"{'of':>10}")
     for kind, levels in found.items():
         print(f"{kind:16}" + "".join(f"{levels[level]:>10}" for level in LEVELS) + f"{sum(levels.values()):>10}")
+    empty = {
+        k: sum(not g.samples for g in corpus.graphs.values() if g.kind == k and g.level == "nothing") for k in found
+    }
+    print("of nothing, without a node that samples: " + ", ".join(f"{n} {kind}" for kind, n in empty.items()))
     print("pictures without a graph: " + ", ".join(f"{n} {name}" for name, n in sorted(corpus.texts.items())))
     print(f"{corpus.compared} workflows compared with the graph that ran: {len(corpus.differing)} values differ")
     print(f"slowest {corpus.slowest[0]:.2f} s ({Path(corpus.slowest[1]).name}); {len(corpus.errors)} exceptions")
@@ -195,6 +209,7 @@ def main() -> int:
         data = {
             "files": corpus.files,
             "graphs": found,
+            "nothing_without_a_sampler": empty,
             "texts": dict(corpus.texts),
             "compared": corpus.compared,
             "differing": len(corpus.differing),

@@ -7,8 +7,10 @@ what is mutated is not always stopped by a checksum or an unknown keyword.
 from __future__ import annotations
 
 import ast
+import gzip
 import io
 import json
+import math
 import struct
 import zlib
 from collections.abc import Callable
@@ -29,6 +31,8 @@ ROOT = Path(__file__).resolve().parent.parent
 KEYWORDS = (
     "parameters", "prompt", "workflow", "distillery", "Comment", "Description", "Software", "invokeai_metadata",
     "sd-metadata", "Dream", "sui_image_params", "fooocus_scheme", "generation_data", "UserComment",
+    "XML:com.adobe.xmp", "Raw profile type exif", "negative_prompt", "num_inference_steps", "guidance_scale", "seed",
+    "sampler_name", "use_stable_diffusion_model", "extraMetadata",
 )  # fmt: skip
 """Keywords of texts, of the formats that there are."""
 
@@ -115,6 +119,76 @@ def _comfyui_exif(payload: bytes) -> Generation:
     return recall(_saved("WEBP", exif=exif))
 
 
+def _xmp(container: str) -> Callable[[bytes], Generation]:
+    """XMP around an escaped text, or as it is."""
+
+    def read(payload: bytes) -> Generation:
+        xmp = payload.decode("utf-8", "replace")
+        if not xmp.startswith("<"):
+            escaped = xmp.replace("&", "&amp;").replace("<", "&lt;")
+            xmp = f"<exif:UserComment><rdf:Alt><rdf:li>{escaped}</rdf:li></rdf:Alt></exif:UserComment>"
+        if container == "PNG":
+            return recall(_saved("PNG", pnginfo=_info("XML:com.adobe.xmp", xmp)))
+        return recall(_saved(container, xmp=xmp.encode("utf-8", "replace")[:60_000]))
+
+    return read
+
+
+def _exif_bytes(payload: bytes) -> bytes:
+    exif = Image.Exif()
+    exif.get_ifd(0x8769)[0x9286] = payload[:60_000]
+    return exif.tobytes()
+
+
+def _png_exif(payload: bytes) -> Generation:
+    """EXIF of a PNG beside a text of no concern."""
+    return recall(_saved("PNG", pnginfo=_info("date:create", "2024"), exif=_exif_bytes(payload)))
+
+
+def _raw_profile(payload: bytes) -> Generation:
+    """EXIF in hexadecimal digits: of a comment, or the payload itself."""
+    data = payload if payload.startswith(b"Exif") else _exif_bytes(payload)
+    return recall_file_of("Raw profile type exif", f"\nexif\n{len(data):8}\n{data.hex()}\n")
+
+
+def recall_file_of(key: str, text: str) -> Generation:
+    """Recall from a PNG file with one text."""
+    return recall(_saved("PNG", pnginfo=_info(key, text)))
+
+
+def _stealth(channels: str, packed: bool) -> Callable[[bytes], Generation]:
+    """A text in the lowest bits of the pixels; a payload that begins with a mark gives all of the bits itself."""
+
+    def read(payload: bytes) -> Generation:
+        message = payload
+        if not payload.startswith(b"stealth_"):
+            data = gzip.compress(payload[:20_000], 1) if packed else payload[:2000]
+            mark = f"stealth_{'png' if channels == 'A' else 'rgb'}{'comp' if packed else 'info'}".encode()
+            message = mark + (8 * len(data)).to_bytes(4, "big") + data
+        bits = "".join(f"{byte:08b}" for byte in message[:30_000])
+        count = 1 if channels == "A" else 3
+        side = max(8, math.isqrt(len(bits) // count) + 1)
+        values = bytes(254 | int(bit) for bit in bits.ljust(side * side * count, "0"))
+        image = Image.frombytes("L" if channels == "A" else "RGB", (side, side), values).transpose(
+            Image.Transpose.TRANSPOSE
+        )
+        if channels == "A":
+            alpha, image = image, Image.new("RGB", image.size)
+            image.putalpha(alpha)
+        file = io.BytesIO()
+        image.save(file, "PNG", compress_level=1)
+        return recall(file.getvalue())
+
+    return read
+
+
+def _sized(payload: bytes) -> Generation:
+    """A graph in a file of one of the sizes that the samples have."""
+    sides = payload[:1] or b"\0"
+    size = ((512, 512), (1024, 1024), (768, 768), (64, 64))[sides[0] % 4]
+    return recall_text({"prompt": payload[1:].decode("utf-8", "replace")}, size)
+
+
 MODES: dict[str, Callable[[bytes], Generation]] = {
     "file": _file,
     "png with right checksums": _repaired,
@@ -125,6 +199,15 @@ MODES: dict[str, Callable[[bytes], Generation]] = {
     "jpeg comment": _user_comment("JPEG"),
     "webp comment": _user_comment("WEBP"),
     "webp of comfyui": _comfyui_exif,
+    **{f"xmp of {container}": _xmp(container) for container in ("PNG", "JPEG", "WEBP")},
+    "exif comment of png": _png_exif,
+    "raw profile comment of png": _raw_profile,
+    **{
+        f"stealth {channels} {'packed' if packed else 'plain'}": _stealth(channels, packed)
+        for channels in ("A", "RGB")
+        for packed in (True, False)
+    },
+    "graph with a size": _sized,
     **({"avif comment": _user_comment("AVIF")} if features.check("avif") else {}),
 }
 """Mode to what reads a payload in it."""
@@ -178,6 +261,17 @@ SAMPLES: tuple[tuple[str, str], ...] = (
     ("distillery", '{"version": 1, "generation": {"origin": "distillery", "positive": "a", "seed": 1, "loras": [{"name": "x", "strength_model": 1.0, "strength_clip": 0.5, "hash": "0123456789ab"}], "hires": {"steps": 15}, "fields": {"seed": "x"}, "warnings": []}}'),
     ("prompt", '{"3": {"class_type": "KSampler", "inputs": {"seed": ["12:3", 0], "steps": 20, "cfg": 7.5, "sampler_name": "euler", "scheduler": "karras", "denoise": 1.0, "model": ["10", 0], "positive": ["6", 0], "negative": ["7", 0], "latent_image": ["5", 0]}}, "4": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "sd\\\\a.ckpt"}}, "5": {"class_type": "EmptyLatentImage", "inputs": {"width": 512, "height": 512}}, "6": {"class_type": "CLIPTextEncode", "inputs": {"text": ["13", 0], "clip": ["10", 1]}}, "7": {"class_type": "ConditioningZeroOut", "inputs": {"conditioning": ["6", 0]}}, "8": {"class_type": "VAEDecode", "inputs": {"samples": ["3", 0], "vae": ["4", 2]}}, "9": {"class_type": "SaveImage", "inputs": {"images": ["8", 0]}}, "10": {"class_type": "LoraLoader", "inputs": {"model": ["11", 0], "clip": ["4", 1], "lora_name": "x", "strength_model": 0.5, "strength_clip": 1}}, "11": {"class_type": "Power Lora Loader (rgthree)", "inputs": {"model": ["4", 0], "lora_1": {"on": true, "lora": "y", "strength": 1, "strengthTwo": null}}}, "12:3": {"class_type": "PrimitiveInt", "inputs": {"value": 5}}, "13": {"class_type": "StringConcatenate", "inputs": {"string_a": "a", "string_b": "b", "delimiter": ", "}}}'),
     ("workflow", '{"nodes": [{"id": 1, "type": "KSampler", "mode": 0, "inputs": [{"name": "model", "link": 1}], "outputs": [{"links": [2]}], "widgets_values": [5, "fixed", 20, 7, "euler", "normal", 1]}, {"id": 2, "type": "SaveImage", "mode": 4, "inputs": [{"name": "images", "link": 2}], "widgets_values": ["x"]}], "links": [[1, 2, 0, 1, 0, "MODEL"], [2, 1, 0, 2, 0, "IMAGE"]], "definitions": {"subgraphs": []}}'),
+    ("parameters", "a, b\nNegative prompt: c\nVersion: aa62f6d, Pipeline: Original,\nSteps: 25 | Seed: 18 | Sampler: Euler a | CFG scale: 7 | Size: 768x512 | Hires scale: 2 | Hires strength: 0.3 | Embeddings: c"),
+    ("parameters", 'a\nSteps: 20, Sampler: Euler_simple, Seed: 5, Lora_0 Model name: s.safetensors, Lora_0 Strength model: 0.8, Lora hashes: "x: abcdefabcd", loraweights: "0.3", Note: "a\nb", Module 1: ae, Tiling: True, Version: ComfyUI'),
+    ("parameters", '{"prompt": "a", "negative_prompt": "b", "resolution": "1024 x 1024", "guidance_scale": 5.5, "num_inference_steps": 24, "seed": 4, "sampler": "DPM++ 2M Karras", "Model": "m", "use_upscaler": {"upscale_by": 1.5}}'),
+    ("parameters", '{"Prompt": "a", "Negative": "b", "steps": 30, "cfg": 5, "seed": 7, "sampler_name": "euler", "base_model_name": "m", "loras": "Loras:<a.safetensors:1>", "software": "RuinedFooocus"}'),
+    ("parameters", '{"c": "a", "uc": "b", "steps": 20, "scale": 7, "seed": 42, "sampler": "DPM++ 2M Karras", "size": "512x768", "model": "m", "strength": 1, "lora": [{"model": "l", "weight": 0.8}], "v2": {"clipSkip": 2}}'),
+    ("parameters", '{"prompt": "a", "seed": 5, "num_inference_steps": 25, "guidance_scale": 7.5, "use_stable_diffusion_model": "m", "sampler_name": "euler_a", "use_lora_model": ["l"], "lora_alpha": [0.5]}'),
+    ("Dream", '"a [b]" -s50 -b1 -W576 -H512 -C7.5 -Ak_lms -S136'),
+    ("prompt", '{"1": {"class_type": "Any Loader", "inputs": {"ckpt_name": "m.safetensors", "vae_name": "Baked VAE", "loras": "<lora:d:0.8>", "positive": "a", "negative": "b", "empty_latent_width": 512, "empty_latent_height": 512}}, "2": {"class_type": "Any preSampling", "inputs": {"seed": 3, "steps": 20, "cfg": 7, "sampler_name": "res_2m", "scheduler": "beta57", "pipe": ["1", 0]}}, "3": {"class_type": "Any kSampler", "inputs": {"pipe": ["2", 0], "denoise": 1}}, "4": {"class_type": "SaveImage", "inputs": {"images": ["3", 1]}}}'),
+    ("prompt", '{"1": {"class_type": "Some Loader", "inputs": {"unet_name": "m"}}, "2": {"class_type": "Encode", "inputs": {"prompt": ["12", 0], "clip": ["1", 1], "image1": ["20", 0]}}, "3": {"class_type": "GLIGENTextBoxApply", "inputs": {"conditioning_to": ["2", 0], "text": "x", "clip": ["1", 1]}}, "4": {"class_type": "EmptyLatentImage", "inputs": {"width": 512, "height": 512}}, "5": {"class_type": "XSampler", "inputs": {"noise_seed": ["13", 0], "steps": 20, "true_gs": 3, "model": ["14", 0], "conditioning": ["3", 0], "latent_image": ["4", 0]}}, "8": {"class_type": "LatentUpscaleBy", "inputs": {"samples": ["5", 0], "scale_by": 1.5}}, "9": {"class_type": "KSampler", "inputs": {"seed": 9, "steps": 14, "cfg": 4, "sampler_name": "euler", "scheduler": "normal", "denoise": 0.6, "model": ["15", 0], "positive": ["2", 0], "negative": ["3", 0], "latent_image": ["8", 0]}}, "6": {"class_type": "SaveImage", "inputs": {"images": ["5", 0]}}, "7": {"class_type": "SaveImage", "inputs": {"images": ["9", 0]}}, "12": {"class_type": "Box", "inputs": {"Text": "a"}}, "13": {"class_type": "Seeds", "inputs": {"seed": 5}}, "14": {"class_type": "Any LoRA", "inputs": {"lora_name": "l", "lora_strength": 0.7, "model": ["1", 0]}}, "15": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "n"}}}'),
+    ("prompt", '{"1": {"class_type": "LoadImage", "inputs": {"image": "x"}}, "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0]}}, "extraMetadata": "{\\"prompt\\": \\"a\\", \\"cfgScale\\": 5, \\"steps\\": 25, \\"seed\\": 1, \\"sampler\\": \\"Euler a\\"}"}'),
+    ("workflow", '{"nodes": [{"id": 1, "type": "workflow>G", "mode": 0, "inputs": [{"name": "model", "type": "MODEL", "link": null}], "outputs": [{"name": "LATENT", "type": "LATENT", "links": [1]}], "widgets_values": ["a {b|c} // d", 5, true, 20, 7, "euler", "normal", 1]}, {"id": 2, "type": "SaveImage", "inputs": [{"name": "images", "type": "IMAGE", "link": 1}]}, {"id": 3, "type": "Any Loader", "outputs": [{"name": "MODEL", "type": "MODEL"}, {"name": "CLIP", "type": "CLIP"}], "widgets_values": ["m.safetensors"]}, {"id": 4, "type": "Anything Everywhere", "inputs": [{"name": "anything", "type": "*", "link": 2}]}], "links": [[1, 1, 0, 2, 0, "LATENT"], [2, 3, 0, 4, 0, "MODEL"]], "extra": {"ue_links": [], "groupNodes": {"G": {"nodes": [{"index": 0, "type": "CLIPTextEncode", "inputs": [{"name": "clip", "type": "CLIP", "link": null}], "outputs": [{"name": "CONDITIONING", "type": "CONDITIONING"}], "widgets_values": ["x"]}, {"index": 1, "type": "KSampler", "inputs": [{"name": "model", "type": "MODEL", "link": null}, {"name": "positive", "type": "CONDITIONING", "link": null}], "outputs": [{"name": "LATENT", "type": "LATENT"}], "widgets_values": [1, "fixed", 20, 7, "euler", "normal", 1]}], "links": [[0, 0, 1, 1, 0, "CONDITIONING"]], "external": [[1, 0, "LATENT"]]}}}}'),
 )  # fmt: skip
 """(keyword, text) of one image each, of every format."""
 
@@ -220,6 +314,10 @@ def seeds() -> list[Input]:
         inputs.append(Input(mode, data if mode != "texts" else key.encode() + b"\0" + data))
         inputs += [Input("png text", data), Input("jpeg comment", b"UNICODE\0" + text.encode("utf-16-le"))]
         inputs.append(Input("webp of comfyui", f"{key}:{text}".encode("latin-1", "replace")))
+        if key == "prompt":
+            inputs.append(Input("graph with a size", b"\0" + data))
+        inputs += [Input(mode, data) for mode in MODES if mode.startswith(("xmp", "stealth"))]
+        inputs += [Input(mode, b"UNICODE\0" + text.encode("utf-16-be")) for mode in MODES if mode.endswith("of png")]
     inputs += [Input("novelai", text.encode()) for key, text in SAMPLES if key == "Comment"]
     return inputs
 

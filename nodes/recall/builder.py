@@ -54,10 +54,10 @@ class GenerationBuilder:
         aliases: Mapping[str, str] | None = None, packs: bool = True,
     ) -> None:  # fmt: skip
         """Set sampler and scheduler from a program's names, see :func:`.sampler_names.parse_names`."""
-        names = [name if isinstance(name, str) else "" for name in (sampler, scheduler)]
-        found = parse_names(names[0], names[1], aliases, packs)
-        self.set("sampler", found.sampler if names[0] else sampler, where)
-        self.set("scheduler", found.scheduler if names[1] or scheduler is None else scheduler, where_scheduler or where)
+        name, schedule = (text if isinstance(text, str) else "" for text in (sampler, scheduler))
+        found = parse_names(name, schedule, aliases, packs)
+        self.set("sampler", found.sampler if name else sampler, where)
+        self.set("scheduler", found.scheduler if schedule or scheduler is None else scheduler, where_scheduler or where)
         self.warn(*found.warnings)
 
     def set_known_none(self, name: str, where: str) -> None:

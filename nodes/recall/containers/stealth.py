@@ -6,6 +6,7 @@ one bit of alpha a pixel, or one each of red, green and blue.
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Callable
 
@@ -42,19 +43,23 @@ def stealth_texts(image: Image.Image) -> dict[str, str]:
     if image.mode not in MODES or image.width * image.height > MAX_PIXELS:
         return {}
     for channels in ("A", "RGB") if image.mode == "RGBA" else ("RGB",):
-        part = image.getchannel("A") if channels == "A" else image.convert("RGB")
-        # Turned over its diagonal, the columns are rows.
-        text = _read(part.transpose(Image.Transpose.TRANSPOSE).tobytes(), channels)
+        text = _read(image, channels)
         if text:
             return _by_keyword(text)
     return {}
 
 
-def _read(pixels: bytes, channels: str) -> str:
+def _read(image: Image.Image, channels: str) -> str:
     def taken(start: int, count: int) -> bytes:
-        """Return so many bytes from the lowest bits from a place on."""
-        digits = pixels[start : start + 8 * count].translate(_LOWEST)
-        return int(digits or b"0", 2).to_bytes(count, "big") if len(digits) == 8 * count else b""
+        """Return so many bytes from the lowest bits from a place on; none if there are fewer."""
+        columns = math.ceil((start + 8 * count) / (len(channels) * image.height))
+        if columns > image.width:
+            return b""
+        part = image.crop((0, 0, columns, image.height))
+        part = part.getchannel("A") if channels == "A" else part.convert("RGB")
+        # Turned over its diagonal, the columns are rows.
+        pixels = part.transpose(Image.Transpose.TRANSPOSE).tobytes()
+        return int(pixels[start : start + 8 * count].translate(_LOWEST), 2).to_bytes(count, "big")
 
     where = _MARKS.get(taken(0, _MARK))
     if where is None or where[0] != channels:

@@ -9,7 +9,7 @@ from typing import Any
 from ...generation import Generation
 from ..builder import GenerationBuilder, shown
 from ..containers.texts import TextChunks
-from ..sampler_names import parse_names
+from ..sampler_names import is_sampler, parse_names
 from ..unread import is_off
 from .a1111_loras import names_loras, pairs, set_loras
 from .a1111_samplers import sampling
@@ -29,6 +29,7 @@ PLACEHOLDERS = ("unknown", "undefined", "none", "null", "n/a", "nan")
 _SIZE = re.compile(r"\s*(\d{1,6})\s*[x×]\s*(\d{1,6})\s*", re.ASCII)
 _VERSION = re.compile(r"(?:^|[fv])(\d{1,3})\.(\d{1,3})", re.ASCII)
 _MODULE = re.compile(r"Module \d{1,2}")
+_NO_MODULE = ("built in", "automatic", "none", "use same choices", "")
 _VAE_NAME = re.compile(r"vae|kl-?f8|(?:^|[^a-z])ae(?:$|[^a-z])|(?:^|[^a-z])(?:mse|ema)(?:$|[^a-z])|840000|560000")
 """VAEs by their names; text encoders are named otherwise."""
 _SPELLINGS = {
@@ -160,7 +161,7 @@ def _models(builder: GenerationBuilder, texts: Mapping[str, str], hashes: Mappin
         builder.set("vae", vae, place("VAE"))
     elif vae:
         builder.set_known_none("vae", f"{place('VAE')}: the checkpoint's own")
-    modules = [value for key, value in texts.items() if _MODULE.fullmatch(key)]
+    modules = [value for key, value in texts.items() if _MODULE.fullmatch(key) and value.lower() not in _NO_MODULE]
     # Forge lists VAEs and text encoders alike.
     vaes = [module for module in modules if _VAE_NAME.search(module.lower())]
     for module in vaes[:1]:
@@ -231,7 +232,7 @@ def _hires(builder: GenerationBuilder, texts: Mapping[str, str]) -> None:
     others = [
         key for key, value in texts.items()
         if key.lower().startswith("hires ") and key.lower() not in _HIRES_KEPT and not is_off(value)
-        and not value.lower().startswith("use same") and value != texts.get(key[6:].capitalize())
+        and not value.lower().startswith("use same") and value != texts.get(_SPELLINGS.get(key[6:].lower(), key[6:]))
     ]  # fmt: skip
     if others:
         builder.warn(f"the image's own HiRes pass had settings that are not kept: {', '.join(others)}")
@@ -266,7 +267,7 @@ def _gpu_noise(builder: GenerationBuilder, texts: Mapping[str, str], version: tu
 
 def _is_comfyuis(name: str) -> bool:
     """Return True for a sampler as ComfyUI's image savers write it: with its scheduler behind an underscore."""
-    return "_" in name and name == name.lower() and parse_names(name).sampler is not None
+    return is_sampler(name) or ("_" in name and name == name.lower() and parse_names(name).sampler is not None)
 
 
 def place(key: str) -> str:

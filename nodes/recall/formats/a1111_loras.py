@@ -15,6 +15,8 @@ from .prompt_syntax import LoraTag
 
 MAX_LORAS = 100
 _NUMBERED = re.compile(r"lora[ _]?(\d{1,3})(?:[ _:-]+(.{1,60}))?", re.IGNORECASE | re.ASCII)
+_WITH_WEIGHT = re.compile(r"(.{1,300}?)\s*[:(]\s*(-?\d{0,3}\.?\d{1,6})\s*\)?")
+"""A name with its weight behind a colon or in brackets."""
 _NOT_A_LORA = ("lora hashes", "lora weights", "loraweights", "lora strengths", "lora type")
 """Settings that are no LoRA by themselves."""
 
@@ -35,11 +37,15 @@ def set_loras(
         (name, weight, weight, place("Lora weights")) for name, weight in pairs(_get(settings, "lora weights")).items()
     ]
     numbered, own_hashes = _numbered(settings, place)
-    entries = entries or numbered or _lists(settings, place)
+    entries = entries or numbered or _lists(settings, place) or _additional_networks(settings, place)
     if entries:
         builder.set_loras(entries[:MAX_LORAS], "parameters", {**own_hashes, **hashes})
     known = {_stem(str(entry[0])) for entry in entries}
-    lacking = [name for name in pairs(_get(settings, "lora hashes")) if _stem(name) not in known]
+    names = [
+        *pairs(_get(settings, "lora hashes")),
+        *(_WITH_WEIGHT.sub(r"\1", n) for n in _list(_get(settings, "loras"))),
+    ]
+    lacking = [name for name in dict.fromkeys(names) if _stem(name) not in known]
     others = [
         f"{key}: {value}" for key, value in settings.items()
         if key.lower().startswith("lora") and key.lower() not in _NOT_A_LORA and not _is_list(key)
@@ -55,7 +61,9 @@ def set_loras(
 
 def names_loras(settings: Mapping[str, Any]) -> bool:
     """Return True if any setting names a LoRA: then a text is not without LoRAs."""
-    return any(key.lower().startswith("lora") and value not in ("", None) for key, value in settings.items())
+    return any(
+        key.lower().startswith(("lora", "addnet model")) and value not in ("", None) for key, value in settings.items()
+    )
 
 
 def pairs(value: Any) -> dict[str, str]:
@@ -87,7 +95,10 @@ def _numbered(settings: Mapping[str, Any], place: Callable[[str], str]) -> tuple
         name, key = parts.get("name", (None, ""))
         if not isinstance(name, str) or name.lower() in ("", "none"):
             continue
-        model = parts.get("model", (1.0, ""))[0]
+        with_weight = _WITH_WEIGHT.fullmatch(name) if "model" not in parts else None
+        if with_weight:
+            name = with_weight[1]
+        model = with_weight[2] if with_weight else parts.get("model", (1.0, ""))[0]
         entries.append((name, model, parts.get("clip", (model, ""))[0], place(key)))
         if "hash" in parts:
             hashes[name.strip()] = parts["hash"][0]
@@ -96,6 +107,9 @@ def _numbered(settings: Mapping[str, Any], place: Callable[[str], str]) -> tuple
 
 def _lists(settings: Mapping[str, Any], place: Callable[[str], str]) -> list[Entry]:
     """Return the LoRAs of a list of names and one of weights, as SwarmUI has them."""
+    written = [_WITH_WEIGHT.fullmatch(part) for part in _list(_get(settings, "loras"))]
+    if written and all(written):
+        return [(match[1], match[2], match[2], place("Loras")) for match in written if match]
     weights = _list(_get(settings, "loraweights", "lora strengths"))
     names = _list(_get(settings, "loras")) or list(pairs(_get(settings, "lora hashes")))
     if not weights or len(weights) != len(names):
@@ -103,6 +117,18 @@ def _lists(settings: Mapping[str, Any], place: Callable[[str], str]) -> list[Ent
     on_clip = _list(_get(settings, "loratencweights"))
     clips = on_clip if len(on_clip) == len(names) else weights
     return [(n, w, c or w, place("loraweights")) for n, w, c in zip(names, weights, clips, strict=True)]
+
+
+def _additional_networks(settings: Mapping[str, Any], place: Callable[[str], str]) -> list[Entry]:
+    """Return the LoRAs of an old extension of A1111: weight A is on the model, B on the text encoder."""
+    entries: list[Entry] = []
+    for number in range(1, 11):
+        name = settings.get(f"AddNet Model {number}")
+        if isinstance(name, str) and str(settings.get(f"AddNet Module {number}", "LoRA")).lower() == "lora":
+            model = settings.get(f"AddNet Weight A {number}", settings.get(f"AddNet Weight {number}", 1.0))
+            clip = settings.get(f"AddNet Weight B {number}", model)
+            entries.append((re.sub(r"\([0-9a-f]{6,64}\)$", "", name), model, clip, place(f"AddNet Model {number}")))
+    return entries
 
 
 def _is_list(key: str) -> bool:

@@ -16,6 +16,8 @@ from ..containers.texts import decode_json
 
 MAX_SETTINGS = 100_000
 """Length limit of the settings."""
+MAX_CANDIDATES = 5
+"""Number of lines that look like settings among which the first is looked for."""
 MIN_SETTINGS = 3
 """Number of settings that make a line one of settings, the same as in A1111."""
 
@@ -40,7 +42,7 @@ class ParsedText(NamedTuple):
 def parse_text(text: str) -> ParsedText | None:
     """Split a text into prompts and settings; ``None`` if it is not A1111's."""
     lines = text.replace("\r\n", "\n").split("\n")
-    last = next((i for i in reversed(range(len(lines))) if _is_settings(lines[i])), None)
+    last = _first_line(lines)
     first = last - 1 if last and _BEFORE.fullmatch(lines[last - 1]) else last
     prompt = lines[:first]
     negative = next((i for i, line in enumerate(prompt) if line.lstrip().startswith(_NEGATIVE)), None)
@@ -58,6 +60,17 @@ def parse_text(text: str) -> ParsedText | None:
         return ParsedText("\n".join(prompt).strip(), "", settings)
     prompt[negative] = prompt[negative].lstrip().removeprefix(_NEGATIVE)
     return ParsedText("\n".join(prompt[:negative]).strip(), "\n".join(prompt[negative:]).strip(), settings)
+
+
+def _first_line(lines: list[str]) -> int | None:
+    """Return the line that the settings begin with: the last that looks so, unless a quote of an earlier one holds it."""
+    found = itertools.islice((i for i in reversed(range(len(lines))) if _is_settings(lines[i])), MAX_CANDIDATES)
+    last = next(found, None)
+    for earlier in found:
+        text = "\n".join(lines[earlier:])
+        if last is not None and text.count("\n", 0, _end_of_line(text)) >= last - earlier:
+            last = earlier
+    return last
 
 
 def _is_settings(line: str) -> bool:

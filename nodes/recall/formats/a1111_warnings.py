@@ -34,7 +34,7 @@ _DIFFERENT = {
     "Eta": "ComfyUI's samplers have an eta of 1",
 }
 _HARMLESS = re.compile(
-    r"performance|raw prompt|raw negative prompt|metadata scheme|fooocus v2 expansion|steps|sampler|scheduler|schedule type|seed|size|cfg scale|distilled cfg scale|clip skip|denoising strength|"
+    r"addnet .*|performance|raw prompt|raw negative prompt|metadata scheme|fooocus v2 expansion|steps|sampler|scheduler|schedule type|seed|size|cfg scale|distilled cfg scale|clip skip|denoising strength|"
     r"first pass size|model|vae|model hash|vae hash|hashes|(?:lora|ti|embedding|sd|model)[ _]?hashes|lora.*|embeddings|"
     r"version|app|backend|pipeline|parser|operations|user|batch size|batch pos|batch|index|time(?: taken)?|created date|date|"
     r"civitai resources|civitai metadata|rng|module \d{1,2}|template|negative template|wildcard.*|"
@@ -47,6 +47,12 @@ _HARMLESS = re.compile(
 """Settings that are kept, named elsewhere, or without effect on the picture."""
 
 
+def _same_model(key: str, texts: Mapping[str, str]) -> bool:
+    """Return True for a refiner that is the model itself."""
+    model = texts.get("Model", "").lower()
+    return key == "Refiner" and bool(model) and re.sub(r"\s*\[[0-9a-fA-F]*\]$", "", texts[key]).lower() == model
+
+
 def warn_of_settings(builder: GenerationBuilder, texts: Mapping[str, str], settings: Mapping[str, Any]) -> None:
     """Warn of settings that the HiRes pass ignores or handles differently, and of those that nothing is known of."""
     named: set[str] = set()
@@ -55,7 +61,7 @@ def warn_of_settings(builder: GenerationBuilder, texts: Mapping[str, str], setti
         # The rest of what an extension or a script writes begins with the same word.
         words = tuple(key.split(" ")[0] for key in (*keys, *found)) if found else ()
         named.update(key for key in texts if words and key.startswith(words))
-        if found and texts[found[0]].lower() not in ("false", "none", ""):
+        if found and texts[found[0]].lower() not in ("false", "none", "") and not _same_model(found[0], texts):
             builder.warn(
                 f"the image was made with {what} ({found[0]}: {texts[found[0]][:60]}), which the HiRes pass does not use"
             )

@@ -37,6 +37,8 @@ def read(chunks: TextChunks) -> Generation | None:
             builder.carried["nodes"] = graph.size
             generation = builder.build(ORIGIN)
             return _on_civitai(data) or generation if generation.empty else generation
+        if (made := _on_civitai(data)) is not None:
+            return made
     return None
 
 

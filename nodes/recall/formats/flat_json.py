@@ -68,7 +68,9 @@ def read(chunks: TextChunks) -> Generation | None:
     """Read JSON of settings from any text, or texts that are such settings each."""
     for key in KEYS:
         data = chunks.json_object(key) if chunks.looks_like_json(key) else None
-        if data is not None and is_settings(data):
+        # Draw Things has some settings only in an object of its newer version.
+        newer = data.get("v2") if data is not None and "c" in data else None
+        if data is not None and is_settings({**newer, **data} if isinstance(newer, Mapping) else data):
             return read_settings(data, key, program_of(data)).build(program_of(data))
     # Easy Diffusion writes a text for each of its settings.
     if is_settings(chunks) and not chunks.looks_like_json("prompt"):
@@ -94,7 +96,7 @@ def program_of(data: Mapping[str, Any]) -> str:
         return "ruinedfooocus"
     if "usestablediffusionmodel" in keys:
         return "easydiffusion"
-    if {"c", "uc"} & keys and "sampler" in keys:
+    if "c" in keys and {"uc", "sampler", "v2"} & keys:
         return "drawthings"
     return "civitai" if "cfgscale" in keys and "clipskip" in keys and "resources" in keys else ORIGIN
 
@@ -102,7 +104,6 @@ def program_of(data: Mapping[str, Any]) -> str:
 def read_settings(data: Mapping[str, Any], where: str, program: str) -> GenerationBuilder:
     """Read settings into a builder. where: the text's name in the provenance of fields."""
     builder = GenerationBuilder()
-    # Draw Things has some settings only in an object of its newer version.
     newer = data.get("v2")
     merged = {**(newer if isinstance(newer, Mapping) and program == "drawthings" else {}), **data}
     values: dict[str, tuple[str, Any]] = {}
@@ -134,8 +135,11 @@ def read_settings(data: Mapping[str, Any], where: str, program: str) -> Generati
         builder.set("height", match[2], place(key))
     (sampler_key, sampler), (scheduler_key, scheduler) = first(_SAMPLER), first(_SCHEDULER)
     if isinstance(sampler, str) or isinstance(scheduler, str):
-        names = (sampler, scheduler) if isinstance(sampler, str) else (scheduler, None)  # diffusers' word for a sampler
-        builder.set_sampling(*names, place(sampler_key or scheduler_key), place(scheduler_key or sampler_key))
+        if not isinstance(sampler, str):
+            sampler, scheduler = scheduler, None  # diffusers' word for a sampler
+        builder.set_sampling(
+            sampler, scheduler, place(sampler_key or scheduler_key), place(scheduler_key or sampler_key)
+        )
     key, value = first(_SKIPPED)
     if (to_integer(value) or 0) > 1:
         builder.set("clip_skip", value, place(key))

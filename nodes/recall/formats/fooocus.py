@@ -74,7 +74,7 @@ def read(chunks: TextChunks) -> Generation | None:
     _set_loras(builder, data)
     builder.set("family", "sdxl", _FAMILY)
     refiner = data.get("refiner_model", data.get("Refiner Model"))
-    if refiner not in (None, "", "None"):
+    if refiner not in (None, "", "None", builder.get("checkpoint")):
         builder.warn(f"the image was made with a refiner ({shown(refiner)}), which the HiRes pass does not use")
     styles = data.get("styles", data.get("Styles"))
     if isinstance(data.get("full_prompt"), list) and len(data["full_prompt"]) > 1:

@@ -26,7 +26,7 @@ _KNOWN = re.compile(
     r"explike_fine_detail|minimize_sigma_inf|uncond_per_vibe|wonky_vibe_correlation|stream|deliberate_euler_ancestral_bug|"
     r"prefer_brownian|params_version|quality_?toggle|ucpreset|use_coords|characterprompts|image_format|sampler_seed|"
     r"normalize_reference_strength_multiple|variety_?plus_?scale|skip_cfg_below_sigma|use_upscaled_credits|use_new_shared_trial|"
-    r"temp_conversion|image|mask|color_correct|inpaint\w*|img2img|autosmea|cfg_sched_eligibility|uncond_scale",
+    r"temp_conversion|image|mask|color_correct|inpaint\w*|img2img|autosmea|cfg_sched_eligibility|extra_passthrough\w*|uncond_scale",
     re.IGNORECASE,
 )
 """Parts of a request that are kept, named elsewhere, or without effect on the picture."""

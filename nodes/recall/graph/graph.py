@@ -11,7 +11,7 @@ from typing import Any
 
 from .nodes import Constant, Link, Node, Output, plain, to_link
 from .passthrough import KNOWN, passed_on
-from .shapes import MADE, piped, value_input
+from .shapes import MADE, piped, pipes, value_input
 from .value_nodes import VALUE_NODES
 
 MAX_NODES = 10_000
@@ -66,13 +66,14 @@ class Graph:
         """Return the link at an input, unresolved; ``None`` for a value or nothing."""
         return to_link(node.inputs.get(name))
 
-    def source(self, link: Link | None) -> Output | None:
+    def source(self, link: Link | None, wanted: str | None = None) -> Output | None:
         """Resolve a link to the node and slot that make its value, through all nodes that only pass it on.
 
         A value at an input of such a node becomes a :class:`Constant`.
+        wanted: the name of the value in the pipe that the link is to.
         ``None`` if the link leads nowhere: to a missing node, in circles, or to a pipe that lacks the value.
         """
-        todo: list[tuple[Any, str | None, Node | None]] = [(link, None, None)]
+        todo: list[tuple[Any, str | None, Node | None]] = [(link, wanted, None)]
         visited: set[tuple[Link, str | None]] = set()
         while todo:
             value, wanted, at = todo.pop()
@@ -170,6 +171,11 @@ class Graph:
         """Return the value that an unknown node gives, as far as the names of its inputs tell."""
         name = value_input(node, wanted)
         if name is None:
+            for pipe in pipes(node):
+                found = self.source(self.link(node, pipe), wanted)
+                if found is not None and isinstance(found[0], Constant):
+                    self.assumed[node.id] = (node, pipe)
+                    return plain(found[0].inputs["value"])
             return None
         value = self._resolve(node.inputs[name], name)
         if value is not None:

@@ -49,7 +49,7 @@ _CARRIES = re.compile(
 )
 """Inputs of a node that only carries a value."""
 _CHANGES = re.compile(
-    r"random|wildcard|split|regex|extract|index|replace|translat|interrogat|caption|tagger|describ|llm|gpt|ollama|"
+    r"random|wildcard|everywhere\?|split|regex|extract|index|replace|translat|interrogat|caption|tagger|describ|llm|gpt|ollama|"
     r"vlm|generat|length|count|compar|remove|select.*line|shuffle|style|math|convert|switch|format|parse|list|random",
     re.IGNORECASE,
 )
@@ -184,6 +184,7 @@ def text_inputs(node: Node, side: str) -> list[str]:
     return [name for name in found if other not in name.lower() and "system" not in name.lower()]
 
 
+MAX_LORAS = 100
 LORA_NAMES = ("lora_name", "lora", "lora_path", "lora_file")
 LORA_MODEL = ("strength_model", "lora_strength", "strength", "model_strength", "lora_model_strength", "lora_weight",
               "weight", "lora_wt", "model_weight")  # fmt: skip
@@ -196,6 +197,30 @@ def lora_inputs(node: Node) -> tuple[str, str | None, str | None] | None:
     if name is None or not (isinstance(plain(node.inputs[name]), str) or to_link(node.inputs[name])):
         return None
     return name, named(node, *LORA_MODEL), named(node, *LORA_CLIP)
+
+
+def numbered_lora_inputs(node: Node) -> list[tuple[str, str | None, str | None]]:
+    """Return the inputs of each LoRA of a node that numbers them, without those that are turned off."""
+    groups: dict[str, dict[str, str]] = {}
+    for name, value in node.inputs.items():
+        lower = name.lower()
+        digits = re.findall(r"\d{1,3}", lower[:80])
+        if len(digits) != 1:
+            continue
+        clip = re.search(r"clip|_te(?:_|$)", lower) is not None
+        kind = (
+            "off" if re.search(r"switch|toggle|enable|(?:^|_)on(?:_|$)|active", lower) and value in (False, "Off", "off", "false")
+            else "on" if re.search(r"switch|toggle|enable|(?:^|_)on(?:_|$)|active|(?:^|_)mode(?:_|$)", lower)
+            else ("clip" if clip else "model") if re.search(r"strength|weight|wt|(?:^|_)str(?:_|$)", lower)
+            else "name" if "lora" in lower and (isinstance(plain(value), str) or to_link(value))
+            else ""
+        )  # fmt: skip
+        if kind:
+            groups.setdefault(digits[0].lstrip("0"), {}).setdefault(kind, name)
+    return [
+        (found["name"], found.get("model"), found.get("clip")) for found in groups.values()
+        if "name" in found and "off" not in found and plain(node.inputs[found["name"]]) not in ("None", "none", "")
+    ][:MAX_LORAS]  # fmt: skip
 
 
 def other_loras(node: Node) -> list[str]:

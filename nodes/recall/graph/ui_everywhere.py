@@ -50,15 +50,20 @@ def add_links(data: Mapping[str, Any]) -> tuple[Mapping[str, Any], bool]:
         known = True
     else:
         broadcasts, known = _broadcasts(data, senders)
-        wanted = dict(_matches(nodes, broadcasts))
+        old = not isinstance(extra, Mapping) or "ue_links" not in extra
+        wanted = dict(_matches(nodes, broadcasts, old))
+        if not known and old:
+            wanted |= _by_patterns(nodes, senders)
     links = list(_list(data.get("links")))
+    # An input may name a link of Use Everywhere's, which is in no list.
+    listed = {str(link[0]) for link in links if isinstance(link, list) and link}
     copies = []
     for node in _list(data.get("nodes")):
         if isinstance(node, Mapping) and isinstance(node.get("inputs"), list):
             inputs = list(node["inputs"])
             for slot, entry in enumerate(inputs):
                 found = wanted.get((str(node.get("id")), slot))
-                if found is None or not isinstance(entry, Mapping) or entry.get("link") is not None:
+                if found is None or not isinstance(entry, Mapping) or str(entry.get("link")) in listed:
                     continue
                 link = f"everywhere:{len(links)}"
                 inputs[slot] = {**entry, "link": link}
@@ -104,17 +109,19 @@ def _type_of(origin: Mapping[str, Any] | None, link: list[Any]) -> str:
 
 
 def _matches(
-    nodes: list[Mapping[str, Any]], broadcasts: list[Broadcast]
+    nodes: list[Mapping[str, Any]], broadcasts: list[Broadcast], old: bool
 ) -> Iterator[tuple[tuple[str, int], tuple[Any, int, str]]]:
     for node in nodes:
         if is_everywhere(str(node.get("type"))):
             continue
-        for slot, entry in enumerate(_list(node.get("inputs"))):
+        entries = _list(node.get("inputs"))
+        for slot, entry in enumerate(entries):
             if not isinstance(entry, Mapping) or entry.get("link") is not None:
                 continue
             name = str(entry.get("name")).lower()[:100]
             seeds = name in _SEEDS
-            if isinstance(entry.get("widget"), Mapping) and not seeds:
+            # Newer editors list every widget as an input; in older ones, those that are listed were turned into sockets.
+            if isinstance(entry.get("widget"), Mapping) and not old and not seeds:
                 continue
             fitting = [
                 b for b in broadcasts if b.kind == entry.get("type") and (b.names is None or b.names.fullmatch(name))
@@ -123,6 +130,20 @@ def _matches(
             narrow = [b for b in fitting if b.names is not None] or fitting
             if len(narrow) == 1 and str(narrow[0].origin) != str(node.get("id")):
                 yield (str(node.get("id")), slot), (narrow[0].origin, narrow[0].slot, narrow[0].kind)
+
+
+def _by_patterns(
+    nodes: list[Mapping[str, Any]], senders: list[Mapping[str, Any]]
+) -> dict[tuple[str, int], tuple[Any, int, str]]:
+    """Return links of texts that were turned into sockets to a node that hands on by patterns: their values are not known."""
+    sender = next((node.get("id") for node in senders if "?" in str(node.get("type"))), None)
+    return {
+        (str(node.get("id")), slot): (sender, 0, "STRING")
+        for node in nodes if not is_everywhere(str(node.get("type")))
+        for slot, entry in enumerate(_list(node.get("inputs")))
+        if isinstance(entry, Mapping) and entry.get("link") is None and entry.get("type") == "STRING"
+        and isinstance(entry.get("widget"), Mapping)
+    }  # fmt: skip
 
 
 def _list(value: Any) -> list[Any]:

@@ -94,7 +94,7 @@ def _expand(instance: Mapping[str, Any], group: Mapping[str, Any], nodes: list[A
     outputs = list(_outputs(inner, inside, group))
     for at, link in enumerate(links):
         if isinstance(link, list) and len(link) >= 4 and str(link[1]) == own and isinstance(link[2], int):
-            index, slot = outputs[link[2]] if 0 <= link[2] < len(outputs) else (None, 0)
+            index, slot = outputs[link[2]] if 0 <= link[2] < len(outputs) else (-1, 0)
             links[at] = [link[0], f"{own}:{index}", slot, *link[3:]]
     return known
 

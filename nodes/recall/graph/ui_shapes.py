@@ -56,7 +56,7 @@ def _sampling(values: Sequence[Any]) -> dict[str, Any]:
     if at is None:
         return {}
     found = {"sampler_name": values[at], "scheduler": values[at + 1]}
-    steps, cfg = (values[at - 2], values[at - 1]) if at >= 2 else (None, None)
+    steps, cfg = (values[at - 2], values[at - 1]) if at >= 2 else (0, 0)
     if (
         isinstance(steps, int)
         and not isinstance(steps, bool)

@@ -111,7 +111,10 @@ _NUMBER_NAMES = re.compile(
     r"(?:\w{1,20}_)?seed|steps(?:_\w{1,10})?|cfg|denoise|(?:\w{1,20}_)?(?:width|height)|(?:\w{1,20}_)?strength(?:_\w{1,10})?|guidance|"
     r"batch_size|(?:start|end)_at_step|(?:scale|upscale)_by|true_gs"
 )
-_WORDS = {"add_noise", "return_with_leftover_noise", "noise_mode"}
+_WORDS = re.compile(
+    r"add_noise|return_with_leftover_noise|(?:\w{1,40}_)?(?:name|normalization|interpretation|method|mode|preset|device|dtype|resolution)"
+)
+"""Widgets whose values are words, or switches."""
 
 
 def _fits(name: str, value: Any) -> bool:
@@ -127,7 +130,7 @@ def _fits(name: str, value: Any) -> bool:
         return ours(value) or not other(value)
     if name == "delimiter" or is_text_input(name):
         return isinstance(value, str | Mapping) and str(value).lower() not in ("true", "false")
-    if name in _WORDS or name.endswith("_name"):
+    if _WORDS.fullmatch(name):
         return not _is_number(value)
     if name == "linebreak_addition":
         return str(value).lower() in ("true", "false")

@@ -152,7 +152,9 @@ _PACKS = {
     "Power Prompt (rgthree)": "prompt insert_lora insert_embedding insert_saved",
     # Efficiency
     "Efficient Loader": "ckpt_name vae_name clip_skip lora_name lora_model_strength lora_clip_strength positive negative "
-    "token_normalization weight_interpretation empty_latent_width empty_latent_height batch_size",
+    "token_normalization weight_interpretation empty_latent_width empty_latent_height batch_size | ckpt_name vae_name "
+    "clip_skip lora_name lora_model_strength lora_clip_strength positive negative empty_latent_width empty_latent_height "
+    "batch_size",
     "Eff. Loader SDXL": "base_ckpt_name base_clip_skip refiner_ckpt_name refiner_clip_skip positive_ascore negative_ascore "
     "vae_name positive negative token_normalization weight_interpretation empty_latent_width empty_latent_height batch_size",
     "KSampler (Efficient)": "seed steps cfg sampler_name scheduler denoise preview_method vae_decode",

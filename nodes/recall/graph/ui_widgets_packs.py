@@ -26,6 +26,8 @@ PACK_WIDGETS: dict[str, str] = {
     "SharkSampler": "noise_type_init noise_stdev noise_seed sampler_mode scheduler steps denoise denoise_alt cfg",
     "ClownSampler_Beta": "eta sampler_name seed bongmath",
     "UltraCascade_Loader": "stage_c_name stage_b_name",
+    # Use Everywhere
+    "Seed Everywhere": "seed",
     # TiledKSampler
     "BNK_TiledKSampler": "seed tile_width tile_height tiling_strategy steps cfg sampler_name scheduler denoise",
     "BNK_TiledKSamplerAdvanced": "add_noise noise_seed tile_width tile_height tiling_strategy steps cfg sampler_name "

@@ -181,8 +181,8 @@ class _Workflow:
         )
         values, known = widget_values(node.type, node.values, [_widget(entry) for entry in node.inputs], sockets)
         choices: list[str] = []
-        for name, value in values.items():
-            values[name], found = as_queued(node.type, name, value)
+        for widget, value in values.items():
+            values[widget], found = as_queued(node.type, widget, value)
             choices += found
         for entry in node.inputs:
             name = _widget(entry) or entry.get("name")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from ...values import to_number
 from ..graph.nodes import Link, Node, plain, to_link
 from ..graph.passthrough import UNPACKED
 from ..graph.shapes import named, pipes, same_names
@@ -17,7 +18,7 @@ _REGIONAL_INPUTS = {"segs", "bbox_detector", "guide_size", "detailer_pipe"}
 _NAMES = {
     "seed": (*same_names("seed"), "main_seed"),
     "steps": same_names("steps"),
-    "cfg": (*same_names("cfg"), "true_gs", "guidance"),
+    "cfg": (*same_names("cfg"), "true_gs"),
     "sampler_name": same_names("sampler_name"),
     "scheduler": same_names("scheduler"),
     "denoise": same_names("denoise"),
@@ -87,7 +88,7 @@ def _assume(reader: GraphReader, node: Node) -> None:
             if name not in inputs and graph.source(Link(bundle.id, slot)) is not None:
                 inputs[name] = Link(bundle.id, slot)
         inputs["pipe"] = node.inputs[pipe]
-    inputs.update({name: node.inputs[name] for name in _ADVANCED if name in node.inputs})
+    inputs.update({name: node.inputs[name] for name in (*_ADVANCED, "guidance") if name in node.inputs})
     tiled = named(node, "tile_width") is not None and named(node, "upscale_by", "upscaled_image") is not None
     class_type = "UltimateSDUpscale" if tiled else "KSamplerAdvanced" if "start_at_step" in inputs else "KSampler"
     if tiled:
@@ -105,7 +106,7 @@ def _fits(name: str, value: Any) -> bool:
     if name in ("model", "positive", "negative", "latent_image", "vae"):
         return False
     told = plain(value)
-    return isinstance(told, str) if name in ("sampler_name", "scheduler") else isinstance(told, int | float)
+    return isinstance(told, str) if name in ("sampler_name", "scheduler") else to_number(told) is not None
 
 
 def _add(reader: GraphReader, node: Node) -> Link:

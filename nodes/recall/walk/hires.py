@@ -37,9 +37,6 @@ def read_steps(reader: GraphReader, sampling: Sampling, image_path: ImagePath) -
     where = reader.place(schedule.node, schedule.inputs)
     reader.builder.set("steps", steps, where)
     reader.builder.set("denoise", denoise_for(remaining, total), where)
-    for other in followers:
-        if reader.graph.source(other.model) != reader.graph.source(sampling.model):
-            reader.builder.warn(f"{other.node} ran the last steps with a refiner: the HiRes pass does not use it")
 
 
 def _ran(schedule: Schedule) -> tuple[int, int] | None:

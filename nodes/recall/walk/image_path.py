@@ -6,6 +6,7 @@ import re
 from collections import deque
 
 from ..graph.nodes import Node, to_link
+from ..graph.shapes import named
 from .picture_size import CELL, picture_size
 from .reader import GraphReader
 from .samplers import OTHER_SAMPLER_INPUTS, PLAIN_SAMPLERS, TILED_UPSCALERS, Sampling, read_sampling
@@ -58,7 +59,7 @@ class ImagePath:
     def _outputs(self) -> list[Node]:
         """Return the nodes that save an image; without any the previews, else the nodes that nothing follows."""
         graph = self._reader.graph
-        nodes = [n for n in graph.nodes.values() if self.sources(n)]
+        nodes = [n for n in graph.nodes.values() if self.sources(n) or is_sampler(n)]
         for word in ("save", "videocombine", "preview"):
             if found := [n for n in nodes if word in n.class_type.lower()]:
                 return found
@@ -133,8 +134,10 @@ class ImagePath:
         if is_sampler(node):
             return False
         follow = self._reader.follow
-        if "sampler" in node.class_type.lower() and self._reader.graph.is_unknown(node) and self.sources(node):
-            return True
+        if self._reader.graph.is_unknown(node) and self.sources(node):
+            counted = named(node, "steps") and named(node, "seed", "noise_seed")
+            if counted or "sampler" in node.class_type.lower():
+                return True
         guided = follow(node, "model") and follow(node, "positive", "conditioning")
         return bool(guided or follow(node, *OTHER_SAMPLER_INPUTS))
 

@@ -10,7 +10,16 @@ from ...values import to_integer, to_model_name, to_name, to_number
 from ..builder import shown
 from ..graph.composites.loras import NONE, tags_in
 from ..graph.nodes import Link, Node, Output, plain, to_link
-from ..graph.shapes import BAKED, file_input, has_checkpoint, lora_inputs, other_loras, same_names, vae_input
+from ..graph.shapes import (
+    BAKED,
+    file_input,
+    has_checkpoint,
+    lora_inputs,
+    numbered_lora_inputs,
+    other_loras,
+    same_names,
+    vae_input,
+)
 from .image_path import ImagePath
 from .prompts import Prompt
 from .reader import GraphReader, InputRef
@@ -64,7 +73,8 @@ def read_models(reader: GraphReader, sampling: Sampling, prompts: list[Prompt]) 
     builder = reader.builder
     model = _chain(reader, sampling.model, "model", str(sampling.node))
     clips = {
-        node.id: _chain(reader, reader.graph.link(node, name), "clip", str(node))
+        node.id: Chain(loader=node) if reader.graph.link(node, name) is None and file_input(node)
+        else _chain(reader, reader.graph.link(node, name), "clip", str(node))
         for prompt in prompts for node, name in prompt.encoders[:1]
     }  # fmt: skip
     clip = next(iter(clips.values()), Chain())
@@ -100,10 +110,10 @@ def _chain(reader: GraphReader, link: Link | None, kind: str, what: str) -> Chai
             found.loras.insert(0, node)
         elif _assumed_loader(reader, node, kind):
             found.loader = node
-            if kind == "model" and node.inputs.keys() & {"loras", "lora_name", "lora"}:
+            if node.inputs.keys() & {"loras", "lora_name", "lora"} or numbered_lora_inputs(node):
                 found.loras.insert(0, node)
             return found
-        elif lora_inputs(node) is not None and reader.follow(node, *_through(kind)):
+        elif (lora_inputs(node) or numbered_lora_inputs(node)) and reader.follow(node, *_through(kind)):
             reader.assume(node, "a LoRA")
             found.loras.insert(0, node)
         elif kind == "clip" and node.class_type == "CLIPSetLastLayer":
@@ -229,20 +239,18 @@ def _assumed_loras(reader: GraphReader, node: Node) -> list[tuple[Any, Any, Any,
     entries: list[tuple[Any, Any, Any, str]] = []
     if isinstance(tags := plain(node.inputs.get("loras")), str):
         entries += [(*tag[:3], reader.place(node, "loras")) for tag in tags_in(tags, "loras")]
-    found = lora_inputs(node)
-    if found is None:
-        return entries
-    name, on_model, on_clip = found
-    file = reader.graph.value(node, name)
-    if file in NONE:
-        if to_link(node.inputs[name]):
-            reader.builder.warn(f"{reader.why_unknown(node, name)}: what LoRAs it names is not recalled")
-        return entries
-    model = reader.graph.value(node, on_model) if on_model else 1.0
-    clip = reader.graph.value(node, on_clip) if on_clip else model if reader.follow(node, *_through("clip")) else 0.0
-    if to_number(model) == 0 and to_number(clip) == 0:
-        return entries
-    return [*entries, (file, model, clip, reader.place(node, name))]
+    own = lora_inputs(node)
+    for name, on_model, on_clip in [own] if own else numbered_lora_inputs(node):
+        file = reader.graph.value(node, name)
+        if file in NONE:
+            if to_link(node.inputs[name]):
+                reader.builder.warn(f"{reader.why_unknown(node, name)}: what LoRAs it names is not recalled")
+            continue
+        model = reader.graph.value(node, on_model) if on_model else 1.0
+        both = reader.follow(node, *_through("clip")) or file_input(node)
+        entries.append((file, model, reader.graph.value(node, on_clip) if on_clip else model if both else 0.0,
+                        reader.place(node, name)))  # fmt: skip
+    return entries
 
 
 def read_vae(reader: GraphReader, base: Node, image_path: ImagePath) -> None:

@@ -57,6 +57,8 @@ def making_pass(reader: GraphReader, image_path: ImagePath, first: Node) -> Node
             continue
         denoise = ran_denoise(image_path.sampling(node))
         how = f" with denoise {denoise:.3g}" if denoise and node is not first else ""
+        if not image_path.sampling(node).adds_noise and contents[node.id].checkpoint != contents[kept.id].checkpoint:
+            reader.builder.warn(f"{node} ran the last steps with a refiner: the HiRes pass does not use it")
         reader.builder.warn(
             f"{node} sampled{how} with another {' and another '.join(differing)} than {kept}: that of {kept} is kept"
         )

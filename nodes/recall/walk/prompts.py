@@ -6,11 +6,13 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from ..builder import shown
 from ..cutoff import NOT_APPLIED, used_regions
 from ..graph.nodes import Link, Node, Output, to_link
 from ..graph.passthrough import UNPACKED
 from ..graph.shapes import named, pipes, same_names, text_inputs
 from .reader import GraphReader, InputRef
+from .samplers import PLAIN_SAMPLERS
 
 MAX_CONDITIONINGS = 100
 MAX_CHAIN = 500
@@ -66,6 +68,7 @@ _JOINS = {
     "ImpactCombineConditionings", "ImpactConcatConditionings",
 }  # fmt: skip
 _PICTURE = re.compile(r"(?:\w{1,30}_)?(?:images?|pixels|latent|clip_vision\w{0,10})_?\d{0,3}", re.ASCII)
+_CONDITIONING = re.compile(r"(?:\w{1,20}_)?cond(?:itioning)?s?(?:_?\w{1,12})?", re.ASCII)
 _JOINED = re.compile(r"conditioning(?:_to|_from|_?\d{1,4})", re.ASCII)
 
 
@@ -127,13 +130,24 @@ def _behind(reader: GraphReader, prompt: Prompt, node: Node, slot: int) -> list[
         return []
     if class_type in _JOINS:
         return [graph.input(node, name) for name in sorted(node.inputs, key=_in_order) if _JOINED.fullmatch(name)]
+    if "placeholder" in class_type.lower() and not any(to_link(value) for value in node.inputs.values()):
+        prompt.texts.append(("", reader.place(node)))
+        return []
     links = _passed_on(reader, node)
+    several = _several(reader, node) if not any(links) else []
+    if several:
+        builder.warn(f"{node} puts conditionings together in a way of its own, which is not kept")
+        return [graph.source(link) for link in several]
     if not any(links):
         return _by_shape(reader, prompt, node)
     if class_type in _CONTROLNETS or "controlnet" in class_type.lower():
         builder.warn(f"the image was made with a ControlNet ({node}), which the HiRes pass does not use")
     else:
         builder.warn(f"{node} changes the {prompt.side} prompt's conditioning: what it does is not kept")
+    for name in node.inputs:
+        behind = graph.input(node, name) if not _CONDITIONING.fullmatch(name.lower()) else None
+        if behind is not None and behind[0].class_type in PLAIN_SAMPLERS:
+            builder.warn(f"{node} takes what {behind[0]} sampled: that pass is not read")
     # One conditioning goes on whatever the slot; of two, each in its own.
     return [graph.source(links[slot] if 0 <= slot < len(links) else links[0] if len(links) == 1 else None)]
 
@@ -147,6 +161,12 @@ def _passed_on(reader: GraphReader, node: Node) -> list[Link | None]:
         if any(links):
             return links
     return []
+
+
+def _several(reader: GraphReader, node: Node) -> list[Link | None]:
+    """Return the links to conditionings of a node that puts several together, such as one for each region."""
+    names = [name for name in node.inputs if _CONDITIONING.fullmatch(name.lower())]
+    return [link for name in sorted(names, key=_in_order) if (link := reader.graph.link(node, name))]
 
 
 def _by_shape(reader: GraphReader, prompt: Prompt, node: Node) -> list[Output | None]:
@@ -169,6 +189,9 @@ def _by_shape(reader: GraphReader, prompt: Prompt, node: Node) -> list[Output | 
         reader.builder.warn(
             f"the {prompt.side} prompt of {node} comes with a picture ({', '.join(pictures[:4])}), which is not kept"
         )
+    for name, value in node.inputs.items():
+        if "system" in name.lower() and isinstance(value, str) and value.strip():
+            reader.builder.warn(f"{node.place(name)} puts a text before the prompt, which is not kept: {shown(value)}")
     clip = named(node, *same_names("clip"))
     _encoded(reader, prompt, node, Encoder(tuple(names), clip or "clip"))
     return []

@@ -17,7 +17,7 @@ from .image_path import ImagePath
 from .models import read_models, read_vae
 from .passes import first_pass, making_pass
 from .prompts import read_prompt
-from .reader import GraphReader
+from .reader import GraphReader, InputRef
 from .samplers import TILED_UPSCALERS
 
 
@@ -55,6 +55,8 @@ def _read(reader: GraphReader, size: tuple[int, int] | None) -> None:
     builder.warn(*sampling.problems)
     reader.set_from("seed", sampling.seed)
     reader.set_from("cfg", sampling.cfg)
+    if first.composite is not None and "guidance" in first.inputs:
+        reader.set_from("guidance", InputRef(first, "guidance"))
     reader.set_from("sampler", sampling.sampler)
     if base is None:
         # An image that was only upscaled: this is how its pixels were made.

@@ -61,6 +61,12 @@ def test_line_break_in_a_quoted_value() -> None:
     assert generation.carried["settings"]["text after the settings"] == "Template: x, y: z"
 
 
+def test_settings_in_a_quoted_value_are_not_the_settings() -> None:
+    template = 'Template: "a fox\nNegative prompt: x\nSteps: 3, foo: 1, bar: 2, baz: 3", Model: m'
+    generation = with_settings(template)
+    assert (generation.seed, generation.steps, generation.checkpoint, generation.positive) == (5, 20, "m", "a lake")
+
+
 def test_quote_that_is_never_closed_ends_with_its_line() -> None:
     generation = with_settings('Note: "open, Model: m\nnext line')
     assert generation.checkpoint == "m"
@@ -91,6 +97,23 @@ def test_loras_of_lists() -> None:
 def test_loras_without_weights_are_named_and_not_said_to_be_none() -> None:
     generation = with_settings('Lora hashes: "style: abcdefabcd12"')
     assert generation.loras == () and "loras" not in generation.fields and named(generation.warnings, '"style"')
+
+
+def test_loras_of_additional_networks() -> None:
+    generation = with_settings(
+        "AddNet Enabled: True, AddNet Module 1: LoRA, AddNet Model 1: style(abcdef012345), AddNet Weight A 1: 0.8, AddNet Weight B 1: 0.7"
+    )
+    assert generation.loras == (Lora("style", 0.8, 0.7),) and generation.warnings == ()
+
+
+@pytest.mark.parametrize("more", ['Loras: "style:0.8, eyes:0.5"', "Lora 1: style (0.8), Lora 2: eyes (0.5)"])
+def test_loras_with_their_weights_behind_them(more: str) -> None:
+    assert with_settings(more).loras == (Lora("style", 0.8, 0.8), Lora("eyes", 0.5, 0.5))
+
+
+def test_list_of_names_alone_is_named() -> None:
+    generation = with_settings('LoRAs: "style, eyes"')
+    assert "loras" not in generation.fields and named(generation.warnings, '"style", "eyes"')
 
 
 def test_lora_setting_of_any_kind_is_named() -> None:

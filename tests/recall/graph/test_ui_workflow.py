@@ -236,6 +236,12 @@ def test_versions_of_a_node() -> None:
     )  # fmt: skip
 
 
+def test_older_version_of_a_loader_with_fewer_values() -> None:
+    values = ["m.safetensors", "Baked VAE", -2, "None", 1, 1, "a mill", "fog", 512, 768, 1]
+    found, known = widget_values("Efficient Loader", values, [])
+    assert known and (found["positive"], found["negative"], found["empty_latent_height"]) == ("a mill", "fog", 768)
+
+
 @pytest.mark.parametrize("value", [True, False, "true", "False", 3])
 def test_switch_or_number_never_enters_a_prompt(value: Any) -> None:
     assert widget_values("CLIPTextEncode", [value], []) == ({}, False)
@@ -352,8 +358,10 @@ def test_recorded_links_of_use_everywhere_are_followed() -> None:
         "upstream_slot": 0,
         "type": "MODEL",
     }
-    generation = read({**w.data(), "extra": {"ue_links": [link]}})
-    assert replace(generation, **BARE) == PLAIN  # type: ignore[arg-type]
+    for own in (None, 999):  # the input names no link, or one that is in no list
+        node_of(w, 3)["inputs"][inputs.index("model")]["link"] = own
+        generation = read({**w.data(), "extra": {"ue_links": [link]}})
+        assert replace(generation, **BARE) == PLAIN  # type: ignore[arg-type]
 
 
 def test_value_that_two_hand_on_is_taken_from_none() -> None:
@@ -369,6 +377,20 @@ def test_values_handed_on_by_patterns_are_named() -> None:
     w = plain_workflow()
     w.add(40, "Anything Everywhere?", [".*", ".*"], "anything:MODEL")
     assert any("by patterns" in x for x in read(w).warnings)
+
+
+def test_text_that_was_handed_on_is_not_the_stale_one_of_the_widget() -> None:
+    w = plain_workflow()
+    w.add(40, "PrimitiveStringMultiline", ["a mill"], "", "STRING:STRING")
+    w.link(40, 0, 6, "text", widget=True)
+    entry = next(entry for entry in node_of(w, 6)["inputs"] if entry["name"] == "text")
+    entry.update(link=None, type="STRING")
+    w.add(41, "Anything Everywhere", [], "anything:STRING")
+    w.link(40, 0, 41, "anything")
+    assert read(w).positive == "a mill"
+    node_of(w, 41)["type"] = "Anything Everywhere?"
+    generation = read(w)
+    assert generation.positive is None and any("Anything Everywhere?" in x for x in generation.warnings)
 
 
 def grouped(values: list[Any] | None = None, inner_text: str = "as it was defined") -> dict[str, Any]:

@@ -77,6 +77,58 @@ def test_lora(inputs: dict[str, Any], model: float, clip: float) -> None:
     assert generation.loras == (Lora("l", model, clip),) and named(generation, "node 50 (Any LoRA)")
 
 
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        {"lora_1": "a", "strength_1": 0.5, "lora_2": "None", "strength_2": 1, "lora_3": "b", "strength_3": 0.2},
+        {"lora1_name": "a", "lora1_model_strength": 0.5, "lora1_clip_strength": 0.5, "lora2_name": "b",
+         "lora2_model_strength": 0.2, "lora2_clip_strength": 0.2},
+        {"lora_name_01": "a", "lora_wt_01": 0.5, "switch_01": "On", "lora_name_02": "x", "switch_02": "Off",
+         "lora_name_03": "b", "lora_wt_03": 0.2},
+    ],
+)  # fmt: skip
+def test_loras_in_numbered_inputs(inputs: dict[str, Any]) -> None:
+    generation = with_model(n50=node("Any LoRA Stack", model=["4", 0], clip=["4", 1], **inputs))
+    assert generation.loras == (Lora("a", 0.5, 0.5), Lora("b", 0.2, 0.2))
+
+
+def test_guidance_of_a_sampler_is_no_cfg() -> None:
+    inputs = {"seed": "12", "steps": "20", "sampler": "euler", "scheduler": "simple", "guidance": 3.5, "denoise": "1.0"}
+    sampler = node("FluxSamplerParams+", **inputs, model=["10", 0], conditioning=["6", 0], latent_image=["5", 0])
+    generation = read(plain_graph(n3=sampler))
+    assert (generation.seed, generation.steps, generation.cfg, generation.guidance) == (12, 20, None, 3.5)
+
+
+def test_texts_in_the_loader_are_encoded_by_its_own_text_encoder() -> None:
+    loader = node("any pipeLoader", ckpt_name="p", lora1_name="a", lora1_model_strength=0.8, lora1_clip_strength=0.7,
+                  positive="a mill", negative="fog")  # fmt: skip
+    generation = read({"1": loader, "2": node("any pipeKSampler", **BASE, pipe=["1", 0])})
+    assert generation.loras == (Lora("a", 0.8, 0.7),) and not named(generation, "leads to no checkpoint")
+
+
+def test_texts_that_a_pass_samples_from_another_are_named() -> None:
+    graph = plain_graph(n50=node("StageB_Conditioning", conditioning=["6", 0], stage_c=["51", 0]))
+    graph["51"] = node("KSampler", **BASE, model=["4", 0], positive=["6", 0], negative=["7", 0], latent_image=["5", 0])
+    graph["3"]["inputs"]["positive"] = ["50", 0]
+    assert named(read(graph), "takes what node 51 (KSampler) sampled")
+
+
+def test_placeholder_of_a_prompt_is_empty() -> None:
+    generation = of({"negative": ["50", 0]}, n50=node("ImpactNegativeConditioningPlaceholder"))
+    assert generation.negative == ""
+
+
+def test_several_conditionings_are_put_together() -> None:
+    nodes = {"n50": node("Regions", conditioning_A=["6", 0], conditioning_B=["51", 0], mask=["60", 0])}
+    generation = of({"positive": ["50", 0]}, **nodes, n51=node("CLIPTextEncode", clip=["10", 1], text="a mill"))
+    assert generation.positive == "a lake, a mill" and named(generation, "node 50 (Regions)")
+
+
+def test_values_out_of_a_pipe() -> None:
+    nodes = {"n50": node("Read Pipe", image_saver_pipe=["51", 0]), "n51": node("Make Pipe", seed_value=77, steps=9)}
+    assert of({"seed": ["50", 3]}, **nodes).seed == 77
+
+
 def test_loras_of_a_list_that_is_not_known_are_named() -> None:
     generation = with_model(n50=node("Lora Rack", model=["4", 0], clip=["4", 1], lora_slot="x.safetensors", power=1))
     assert named(generation, "x.safetensors")

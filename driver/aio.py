@@ -37,8 +37,9 @@ class AsyncUpscaler:
         instance: str = DEFAULT,
         keep_warm: bool = True,
         allow_hosts: Collection[str] = (),
+        cluster: str | None = None,
     ) -> None:
-        self._upscaler = Upscaler(server, comfyui, out, instance, keep_warm, allow_hosts)
+        self._upscaler = Upscaler(server, comfyui, out, instance, keep_warm, allow_hosts, cluster)
 
     async def __aenter__(self) -> AsyncUpscaler:
         return self

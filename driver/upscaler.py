@@ -34,7 +34,8 @@ class Upscaler:
     ComfyUI instead, or several: each job goes to the least busy one. ``comfyui``: folder of a ComfyUI of your own
     to start instead. ``out``: where results are written. ``keep_warm``: whether a managed server stays for the next
     user (it ends by itself when it is idle), or is stopped at the end. ``allow_hosts``: exact names of hosts, beside
-    Discord's, from which links are fetched. Safe for use by several threads; not by a forked process, which needs one of its
+    Discord's, from which links are fetched. ``cluster``: URL of a cluster's PostgreSQL, or ``local``: its workers run the
+    jobs (needs the extra ``[cluster]``, see docs/cluster.md). Safe for use by several threads; not by a forked process, which needs one of its
     own.
 
         with Upscaler() as upscaler:
@@ -49,14 +50,21 @@ class Upscaler:
         instance: str = managed.DEFAULT,
         keep_warm: bool = True,
         allow_hosts: Collection[str] = (),
+        cluster: str | None = None,
     ) -> None:
         urls = [server] if isinstance(server, str) else list(dict.fromkeys(server or ()))
         if urls and comfyui is not None:
             raise ServerError("Give the URL of a running server or the folder of a ComfyUI, not both.")
+        if cluster is not None and (urls or comfyui is not None):
+            raise ServerError("Give a cluster or servers of your own, not both.")
         own = Path(comfyui) if comfyui is not None else None
         servers: list[Server] = [GivenServer(url) for url in urls]
-        self.backend: Backend = LocalBackend(servers or [ManagedServer(instance, own, keep_warm)])
+        self.backend: Backend
         """Runs the jobs."""
+        if cluster is not None:
+            self.backend = _cluster(cluster)
+        else:
+            self.backend = LocalBackend(servers or [ManagedServer(instance, own, keep_warm)])
         self._out = Path(out)
         self._tickets = itertools.count()
         self._pid = os.getpid()
@@ -222,3 +230,15 @@ class Upscaler:
             if automatic:
                 return auto_power.upscale_at_best_power(self.backend, task, text, report, cancel, on_begin)
             return self.backend.run(task, report, cancel, on_begin)
+
+
+def _cluster(url: str) -> Backend:
+    """Return the backend of a cluster. Raises ServerError."""
+    try:
+        from .cluster.backend import ClusterBackend  # imported here: most users have no need of what it needs
+    except ImportError as error:
+        raise ServerError(
+            f"A cluster needs packages that are not installed ({error.name}): pip install 'distillery-upscale[cluster]'. "
+            "The launcher installs them for --cluster, worker and jobs."
+        ) from error
+    return ClusterBackend(url)

@@ -18,7 +18,7 @@ from .terminal_image import Protocol, protocol
 
 JOB_OPTIONS = (
     "out", "json", "allow-host", "server", "comfyui", "verbose", "help", "continue-on-error", "skip-existing", "manifest", "log",
-    "preview", "compare",
+    "preview", "compare", "cluster",
 )  # fmt: skip
 SOURCE = "image file, - for the standard input, or URL of a Discord attachment"
 
@@ -70,6 +70,10 @@ def add_server_options(parser: argparse.ArgumentParser) -> None:
         help="use this running ComfyUI, such as http://127.0.0.1:8188; repeated: each image goes to the least busy",
     )  # fmt: skip
     group.add_argument("--comfyui", metavar="DIR", help="start the ComfyUI in this folder")
+    group.add_argument(
+        "--cluster", metavar="URL",
+        help="have the workers of a cluster run it: URL of its PostgreSQL, env (the URL is in DISTILLERY_DATABASE) or local",
+    )  # fmt: skip
     group.add_argument("--verbose", action="store_true", help="show the log on the terminal")
 
 

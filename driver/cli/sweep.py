@@ -87,8 +87,12 @@ def run_sweep(options: argparse.Namespace) -> int:
     with (
         logged_to(options.log),
         Upscaler(
-            server=options.server, comfyui=options.comfyui, out=options.out, allow_hosts=options.allow_host
-        ) as upscaler,
+            server=options.server,
+            comfyui=options.comfyui,
+            out=options.out,
+            allow_hosts=options.allow_host,
+            cluster=options.cluster,
+        ) as upscaler,  # fmt: skip
         contextlib.ExitStack() as stack,
     ):
         progress = None if options.json else stack.enter_context(TerminalProgress(screen, "", previews))

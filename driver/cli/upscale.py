@@ -74,8 +74,9 @@ def run_upscale(options: argparse.Namespace) -> int:
     with logged_to(options.log):
         manifest = Manifest(Path(options.manifest)) if options.manifest else None
         with Upscaler(
-            server=options.server, comfyui=options.comfyui, out=options.out, allow_hosts=options.allow_host
-        ) as upscaler:
+            server=options.server, comfyui=options.comfyui, out=options.out, allow_hosts=options.allow_host,
+            cluster=options.cluster,
+        ) as upscaler:  # fmt: skip
             if len(options.sources) == 1:
                 return _upscale_one(upscaler, options, command, parameters, manifest)
             return _upscale_many(upscaler, options, command, parameters, manifest)

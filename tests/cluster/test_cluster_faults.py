@@ -7,8 +7,8 @@ import threading
 import time
 
 import pytest
+from cluster_database import new_cluster
 from cluster_workers import WorkerProcess, task_for, until, waiting_job
-from conftest import new_cluster
 from postgres import Postgres
 
 from distillery.benchmarks import cluster as bench

@@ -52,8 +52,10 @@ def add_jobs_parser(commands: Any) -> None:
 @contextlib.contextmanager
 def _database(options: argparse.Namespace) -> Iterator[Database]:
     try:
+        import psycopg
+
         from ..cluster.addresses import database_url
-        from ..cluster.database import OUTAGE, Database, connect_error, resolve
+        from ..cluster.database import Database, resolve, statement_error
         from ..cluster.schema import ensure_schema
     except ImportError as error:
         raise missing(error) from error
@@ -62,8 +64,8 @@ def _database(options: argparse.Namespace) -> Iterator[Database]:
     database = Database(conninfo)
     try:
         yield database
-    except OUTAGE as error:
-        raise connect_error(conninfo, error) from None  # type: ignore[arg-type]
+    except psycopg.Error as error:
+        raise statement_error(conninfo, error) from None
     finally:
         database.close()
 

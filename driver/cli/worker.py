@@ -98,6 +98,8 @@ def _run(options: argparse.Namespace) -> int:
             for slot in slots:
                 slot.backend.close()
 
+    if sys.platform == "win32":  # psycopg does without the other loop
+        asyncio.set_event_loop_policy(asyncio.WindowsSelectorEventLoopPolicy())
     asyncio.run(work())
     return DONE
 

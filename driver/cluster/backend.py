@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import psycopg
+
 from ...nodes.errors import DistilleryError
 from ..cancel import CancelToken
 from ..errors import JobCancelled, JobError
@@ -24,7 +26,7 @@ from ..jobs.output import make_folder, publish
 from ..jobs.prepare import Task
 from ..log import job_log
 from .addresses import database_url, shown
-from .database import OUTAGE, Database, Row, resolve
+from .database import OUTAGE, Database, Row, resolve, statement_error
 from .errors import ClusterError, MissingObject, StoreError
 from .failures import read_error
 from .listener import Inbox, Listener
@@ -80,11 +82,11 @@ class ClusterBackend:
     def start(self, say: Callable[[str], None]) -> None:
         """Connect, and say where no worker is there. Raises ClusterError."""
         opened = self._open()
-        self._slots = int(
-            opened.database.value("SELECT COALESCE(sum(slots), 0) FROM distillery_workers WHERE state <> 'draining'")
-        )
-        if not self._slots:
-            say(_NO_WORKER)
+        query = "SELECT COALESCE(sum(slots), 0) FROM distillery_workers WHERE state <> 'draining'"
+        with contextlib.suppress(*OUTAGE):  # it is back before the first job, or that one tells
+            self._slots = int(opened.database.value(query))
+            if not self._slots:
+                say(_NO_WORKER)
 
     def announce(self, ticket: int) -> None:
         """Do nothing: the queue of the cluster has an order of its own."""
@@ -128,6 +130,9 @@ class ClusterBackend:
                 database = Database(conninfo, size=8)
                 try:
                     store = open_store(database, self._url, self._store_url)
+                except psycopg.Error as error:
+                    database.close()
+                    raise statement_error(conninfo, error) from None
                 except BaseException:
                     database.close()
                     raise
@@ -147,6 +152,8 @@ class ClusterBackend:
                         "known. Ask with: distillery jobs show."
                     ) from None
                 time.sleep(attempt)
+            except psycopg.Error as error:  # such as a user without the right to submit
+                raise statement_error(self._url, error) from None
         for text in _expectation(accepted):
             report(Message(text))
         return accepted

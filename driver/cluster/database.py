@@ -69,6 +69,16 @@ def connect_error(conninfo: str, error: psycopg.OperationalError) -> ClusterErro
     return ClusterError(f"The database {where} cannot be reached: {said} {advice}")
 
 
+def statement_error(conninfo: str, error: psycopg.Error) -> ClusterError:
+    """Say why the database refused a statement."""
+    if isinstance(error, psycopg.OperationalError):
+        return connect_error(conninfo, error)
+    advice = ""
+    if isinstance(error, psycopg.errors.InsufficientPrivilege):
+        advice = " Its user lacks a right: see docs/cluster/roles.sql."
+    return ClusterError(f"The database {shown(conninfo)} refused: {first_line(error)}{advice}")
+
+
 def first_line(error: BaseException) -> str:
     """Return an error of PostgreSQL's in one line without secrets."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
@@ -104,9 +114,10 @@ class Database:
             yield connection
 
     def rows(self, query: str, *arguments: Any) -> list[Row]:
-        """Run one statement and return its rows."""
+        """Run one statement and return its rows, none where it is one without."""
         with self.connection() as connection:
-            return connection.execute(query, arguments).fetchall()  # type: ignore[arg-type]
+            cursor = connection.execute(query, arguments)  # type: ignore[arg-type]
+            return cursor.fetchall() if cursor.description else []
 
     def row(self, query: str, *arguments: Any) -> Row | None:
         """Run one statement and return its first row."""

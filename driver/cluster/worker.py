@@ -14,6 +14,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import psycopg
 from procrastinate import App
 from procrastinate.job_context import JobContext
 from procrastinate.psycopg_connector import PsycopgConnector
@@ -21,7 +22,7 @@ from procrastinate.worker import Worker
 
 from ... import __version__
 from .addresses import LOCAL
-from .database import CONNECT, OUTAGE, Database, Row, resolve
+from .database import CONNECT, OUTAGE, Database, Row, resolve, statement_error
 from .errors import ClusterError
 from .failures import DEAD
 from .manager import AsyncDatabase, ClusterJobManager
@@ -70,6 +71,8 @@ def prepare_cluster(options: WorkerOptions) -> tuple[str, Store]:
         store = open_store(database, options.database, options.store)
         store.check()
         remember_store(database, store, options.store is not None)
+    except psycopg.Error as error:
+        raise statement_error(conninfo, error) from None
     finally:
         database.close()
     return conninfo, store

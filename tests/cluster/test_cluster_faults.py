@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
+import subprocess
 import threading
 import time
 
+import psycopg
 import pytest
 from cluster_database import new_cluster
-from cluster_workers import WorkerProcess, task_for, until, waiting_job
+from cluster_workers import PNG, PNG_NAME, WorkerProcess, task_for, until, waiting_job
+from faulty_line import Line
 from postgres import Postgres
 
 from distillery.benchmarks import cluster as bench
 from distillery.driver import CancelToken, Message
 from distillery.driver.cluster.backend import ClusterBackend
+from distillery.driver.cluster.store import Store, folder_url
 
 pytestmark = pytest.mark.slow
 
@@ -89,6 +95,57 @@ def test_a_worker_that_is_silent_for_long_and_comes_back(cluster, heals):
     until(lambda: cluster.database.value("SELECT count(*) FROM distillery_workers") == 2, 40)  # it is taken back
     assert cluster.database.value("SELECT count(*) FROM distillery_results") == 1 and cluster.balances()
     assert worker.end() == 0 and other.end() == 0
+
+
+@pytest.mark.parametrize("heals", ["before", "after"])
+def test_a_worker_whose_way_to_the_database_is_gone_goes_on_and_stores_its_result(cluster, own_postgres, heals):
+    """A network that lets nothing through and closes nothing: healed before and after the end of the job."""
+    line = Line(f"http://127.0.0.1:{own_postgres.port}")
+    url = cluster.url.replace(f":{own_postgres.port}/", f":{line.url.rpartition(':')[2]}/")
+    worker = WorkerProcess(url, cluster.store.url, 1, "--dead-after", "60")
+    job = waiting_job(6000)
+    cluster.submit(job)
+    until(lambda: cluster.states() == {"running": 1})
+    line.flowing.clear()
+    time.sleep(2 if heals == "before" else 12)
+    line.flowing.set()
+    until(lambda: cluster.states() == {"done": 1}, 60)
+    assert cluster.job(job.job.id)["run"] == 1 and cluster.balances()
+    worker.end()
+    line.close()
+
+
+def test_a_full_disk_keeps_the_result_until_there_is_room(cluster, tmp_path):
+    store = tmp_path / "full"
+    store.mkdir()
+    if (
+        os.name != "posix"
+        or os.geteuid() != 0
+        or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "x", store]).returncode
+    ):
+        pytest.skip("a small disk can only be made by root")
+    try:
+        full = Store(folder_url(store))
+        full.put(PNG_NAME, PNG)
+        worker = WorkerProcess(cluster.url, full.url)
+        until(lambda: cluster.database.value("SELECT count(*) FROM distillery_workers WHERE state = 'ready'") == 1)
+        filler = store / "filler"
+        with contextlib.suppress(OSError):
+            filler.write_bytes(b"x" * 65536)
+        job = waiting_job(10)
+        # Told to whoever follows the job: in the row it is still running.
+        with psycopg.connect(cluster.url, autocommit=True) as connection:
+            connection.execute(f"LISTEN distillery_job_{job.job.id}")
+            cluster.submit(job)
+            told = [n.payload for n in connection.notifies(timeout=4)]
+        assert any("cannot be written" in text and "No space left" in text for text in told), told
+        assert cluster.states() == {"running": 1}
+        filler.unlink()
+        until(lambda: cluster.states() == {"done": 1}, 60)
+        assert cluster.job(job.job.id)["run"] == 1
+        worker.end()
+    finally:
+        subprocess.run(["umount", "-l", store])
 
 
 def test_a_short_soak_loses_nothing_and_delivers_nothing_twice():

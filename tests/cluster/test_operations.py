@@ -139,6 +139,24 @@ def test_an_object_that_was_changed_or_is_gone_is_not_given_out(tmp_path):
         store.get(name)
 
 
+def test_a_store_is_checked_by_many_at_once(tmp_path):
+    errors: list[Exception] = []
+
+    def check() -> None:
+        try:
+            for _ in range(20):
+                Store(folder_url(tmp_path)).check()
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=check) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+
+
 def test_without_a_store_a_client_is_told_who_names_it(postgres, tmp_path, monkeypatch):
     monkeypatch.setenv("DISTILLERY_DATABASE", postgres.new_database())
     monkeypatch.delenv("DISTILLERY_STORE", raising=False)

@@ -193,8 +193,8 @@ def main() -> None:
     calls: dict[str, Callable[[], Any]] = {
         "soak": lambda: soak(options.jobs or 2000), "dead": dead, "outage": lambda: outage(options.seconds or 60),
         "claims": lambda: claims(options.jobs or 50_000, seconds=options.seconds or 20, hold=options.hold),
-        "fairness": fairness, "affinity": lambda: affinity(options.jobs or 600), "cancel": cancel, "scaling": scaling,
-        "estimate": lambda: estimate(options.jobs or 160), "simulate": simulate,
+        "fairness": fairness, "affinity": lambda: affinity(options.jobs or 600), "cancel": cancel, "scaling": lambda: scaling(options.seconds or 5),
+        "estimate": lambda: estimate(options.jobs or 120), "simulate": simulate,
     }  # fmt: skip
     found = calls[options.what]()
     for row in found if isinstance(found, list) else [found]:

@@ -101,7 +101,7 @@ class Database:
             min_size=0,
             max_size=size,
             timeout=POOL_TIMEOUT,
-            reconnect_timeout=5,
+            reconnect_timeout=3,  # then whoever asks anew has it begin anew
             max_idle=60,
             check=ConnectionPool.check_connection,
             open=True,

@@ -43,6 +43,8 @@ GRACE = 900.0
 """Seconds that running jobs are given to end after SIGTERM."""
 KEEP_DAYS = 7.0
 """Days for which jobs that ended are kept; what became of them stays in the ledger."""
+AFTER_OUTAGE = 1.0
+"""Seconds after which what the database did not answer is asked again."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,11 @@ class ClusterWorker:
         self.draining = False
         self.running: dict[int, Running] = {}
         """Procrastinate's id to the job."""
-        self._connector = PsycopgConnector(conninfo=conninfo, kwargs=dict(CONNECT), min_size=1, max_size=3, timeout=10)
+        # Short: the pool doubles its pauses for as long as it tries, and whoever asks anew has it begin anew. After an
+        # outage of a minute it would be silent for another, and this worker be taken for dead.
+        self._connector = PsycopgConnector(
+            conninfo=conninfo, kwargs=dict(CONNECT), min_size=1, max_size=3, timeout=5, reconnect_timeout=3
+        )
         self._database = AsyncDatabase(self._connector)
         self._app = App(connector=self._connector)
         self._app.job_manager = ClusterJobManager(self._connector, self._claim)
@@ -170,13 +176,14 @@ class ClusterWorker:
     async def _every(self, seconds: float, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Do something again and again, whatever becomes of it."""
         while True:
+            pause = seconds
             try:
                 await work()
-            except OUTAGE:
-                pass  # insist() tells of it where it matters
+            except OUTAGE:  # insist() tells of it where it matters
+                pause = min(seconds, AFTER_OUTAGE)
             except Exception:
                 log.exception("unexpected error")
-            await asyncio.sleep(seconds)
+            await asyncio.sleep(pause)
 
     def _changed(self) -> None:
         """A slot has become free or is out: look for jobs, or end."""

@@ -43,20 +43,26 @@ def test_postgresql_ends_and_comes_back_in_the_middle_of_a_job(cluster, own_post
     monkeypatch.setenv("DISTILLERY_DATABASE", cluster.url)
     monkeypatch.setenv("DISTILLERY_STORE", cluster.store.url)
     backend, said, results = ClusterBackend("env", user="me"), [], []
-    worker = WorkerProcess(cluster.url, cluster.store.url)
-    task = task_for(tmp_path, 6000)
+    # Away for longer than a worker may be silent: nobody is to look dead afterwards.
+    workers = [WorkerProcess(cluster.url, cluster.store.url, 1, "--dead-after", "8") for _ in range(2)]
+    until(lambda: cluster.database.value("SELECT count(*) FROM distillery_workers WHERE state = 'ready'") == 2)
+    task = task_for(tmp_path, 10_000)
     thread = threading.Thread(target=lambda: results.append(backend.run(task, said.append, CancelToken())))
     thread.start()
     until(lambda: cluster.states() == {"running": 1})
+    other = waiting_job(30_000)
+    cluster.submit(other)
+    until(lambda: cluster.states() == {"running": 2})
     own_postgres.stop("immediate")
-    time.sleep(8)  # the job ends meanwhile
+    time.sleep(14)  # the job ends meanwhile
     own_postgres.start()
     thread.join(60)
     assert results and results[0].path.is_file()
     assert any(isinstance(e, Message) and "does not answer" in e.text for e in said)
-    assert cluster.job(task.job.id)["run"] == 1 and cluster.balances()
+    until(lambda: cluster.states() == {"done": 2}, 60)
+    assert cluster.job(task.job.id)["run"] == cluster.job(other.job.id)["run"] == 1 and cluster.balances()
     backend.close()
-    assert worker.end() == 0
+    assert [worker.end() for worker in workers] == [0, 0]
 
 
 def test_a_job_that_is_submitted_while_postgresql_restarts_is_accepted_once(

@@ -48,6 +48,7 @@ CREATE TABLE distillery_jobs (
     cancelling boolean NOT NULL DEFAULT false,
     error jsonb,
     wait_estimate real,
+    wait_uncorrected real,
     created timestamptz NOT NULL DEFAULT now(),
     deadline timestamptz,
     started timestamptz,
@@ -113,10 +114,13 @@ CREATE TABLE distillery_seconds (
     switched_n double precision NOT NULL DEFAULT 0,
     switched_y double precision NOT NULL DEFAULT 0,
     stayed_n double precision NOT NULL DEFAULT 0,
-    stayed_y double precision NOT NULL DEFAULT 0
+    stayed_y double precision NOT NULL DEFAULT 0,
+    waited double precision NOT NULL DEFAULT 0,
+    foretold double precision NOT NULL DEFAULT 0
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE distillery_seconds IS
-    'Decaying sums over the jobs of a model: x megapixels, y seconds from claim to result. Model *: all.';
+    'Decaying sums over the jobs of a model: x megapixels, y seconds from claim to result. Model *: all, and '
+    'the waits beside what was foretold of them.';
 
 CREATE TABLE distillery_ledger (
     id bigint PRIMARY KEY GENERATED ALWAYS AS IDENTITY,

@@ -25,8 +25,11 @@ from distillery.driver.cluster.values import ClusterJob  # noqa: E402
 
 def _claimer(url: str, until: float, counts: Any, index: int) -> None:
     with connect(url) as connection:
-        me, number = str(uuid.uuid4()), 0
+        me, number, asked = str(uuid.uuid4()), 0, 0.0
         while time.time() < until:
+            if time.time() - asked > 2:  # as workers do
+                asked = time.time()
+                connection.execute("SELECT distillery_floor_v1()")
             row = connection.execute("SELECT * FROM distillery_claim_v1(%s, NULL, ARRAY['m1'], '{}')", (me,)).fetchone()
             if row is None:
                 break

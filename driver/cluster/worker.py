@@ -228,6 +228,7 @@ class ClusterWorker:
 
     async def _watch(self) -> None:
         """Look for dead workers, and for jobs of this one that are to end."""
+        await self._database.rows("SELECT distillery_floor_v1()")
         rows = await self._database.rows("SELECT id::text, beat FROM distillery_workers WHERE id <> %s", self.id)
         for worker, beat in self._reaper.look((row["id"], row["beat"]) for row in rows):
             buried = await self._database.rows(

@@ -23,6 +23,9 @@ CREATE TABLE distillery_users (
 -- Read and moved outside of transactions, so that no claim waits for another.
 CREATE SEQUENCE distillery_virtual_time MINVALUE 0 START 0;
 CREATE SEQUENCE distillery_claims MINVALUE 0 START 0;
+-- No waiting job is below it, but for one of the last seconds: see distillery_floor_v1.
+CREATE SEQUENCE distillery_floor MINVALUE 0 START 0;
+INSERT INTO distillery_settings (name, value) VALUES ('floor', '0');
 
 CREATE TABLE distillery_jobs (
     id text PRIMARY KEY,

@@ -34,7 +34,12 @@ CREATE FUNCTION distillery_wake_v1() RETURNS void LANGUAGE sql AS $$
     SELECT pg_notify('procrastinate_queue_v1#distillery', '{"type": "job_inserted", "job_id": 0}')
 $$;
 
+CREATE FUNCTION distillery_lower_floor_v1(_virtual_start bigint) RETURNS void LANGUAGE sql AS $$
+    SELECT setval('distillery_floor', _virtual_start) FROM distillery_floor WHERE last_value > _virtual_start
+$$;
+
 CREATE FUNCTION distillery_defer_v1(_job text, _virtual_start bigint) RETURNS bigint LANGUAGE sql AS $$
+    SELECT distillery_lower_floor_v1(_virtual_start);
     SELECT (procrastinate_defer_jobs_v1(ARRAY[ROW(
         'distillery', 'distillery.upscale', (-(_virtual_start / 100 % 2147483647))::integer, NULL, NULL,
         jsonb_build_object('job_id', _job), NULL)::procrastinate_job_to_defer_v1]))[1]
@@ -121,7 +126,8 @@ LANGUAGE plpgsql AS $$
 DECLARE
     _claims bigint := (SELECT last_value FROM distillery_claims);
     _load bigint := distillery_load_v1();
-    _blocked text[]; _window text[]; _fresh text[]; _c record; _j distillery_jobs; _head distillery_jobs; _limit integer;
+    _floor bigint := (SELECT last_value FROM distillery_floor);
+    _blocked text[]; _c record; _j distillery_jobs; _head distillery_jobs; _limit integer;
 BEGIN
     IF EXISTS (SELECT 1 FROM distillery_tiers WHERE max_running IS NOT NULL) THEN
         SELECT array_agg(user_id) INTO _blocked FROM (
@@ -132,17 +138,18 @@ BEGIN
     FOR _c IN
         WITH ahead AS MATERIALIZED (
             SELECT id, model, virtual_start, number, due, user_id FROM distillery_jobs
-            WHERE state = 'queued' AND (model IS NULL OR model <> ALL (_elsewhere))
+            WHERE state = 'queued' AND virtual_start >= _floor AND (model IS NULL OR model <> ALL (_elsewhere))
                 AND (_blocked IS NULL OR user_id <> ALL (_blocked))
             ORDER BY virtual_start, number LIMIT 64
         ), seen AS (
             SELECT *, row_number() OVER (ORDER BY virtual_start, number) AS place,
                 first_value(id) OVER (PARTITION BY user_id ORDER BY virtual_start, number) AS head,
                 min(virtual_start) OVER (PARTITION BY user_id) AS head_start,
-                model IS NULL OR model = ANY (_loaded) AS ready
+                model IS NULL OR model = ANY (_loaded) AS ready,
+                array_agg(id) FILTER (WHERE due IS NULL) OVER () AS fresh
             FROM ahead)
-        SELECT *, due <= _claims AS is_due FROM seen
-        ORDER BY due <= _claims DESC NULLS LAST, CASE WHEN due <= _claims THEN due END,
+        SELECT * FROM seen
+        ORDER BY COALESCE(due <= _claims, false) DESC, CASE WHEN due <= _claims THEN due END,
             -- Whose turn it is, is a matter of users; which of the user's jobs goes first, one of what is loaded.
             head_start + CASE WHEN ready THEN 0 ELSE _load END, virtual_start, number
     LOOP
@@ -174,15 +181,11 @@ BEGIN
         UPDATE distillery_jobs SET state = 'running', worker = _worker, run = run + 1, started = now(), stage = NULL,
             virtual_start = _j.virtual_start, due = NULL
         WHERE id = _j.id;
-        UPDATE distillery_jobs SET due = _claims + 60 + place FROM (
-            SELECT w.id, w.place FROM (
-                SELECT id, row_number() OVER (ORDER BY virtual_start, number) AS place, due FROM (
-                    SELECT id, virtual_start, number, due FROM distillery_jobs
-                    WHERE state = 'queued' AND (model IS NULL OR model <> ALL (_elsewhere))
-                    ORDER BY virtual_start, number LIMIT 64) AS first_ones) AS w
-            JOIN distillery_jobs AS q ON q.id = w.id AND q.state = 'queued' AND q.due IS NULL
-            FOR UPDATE OF q SKIP LOCKED) AS fresh
-        WHERE distillery_jobs.id = fresh.id;
+        -- Those that were seen for the first time: from now on it is counted how often they are passed over.
+        UPDATE distillery_jobs SET due = _claims + 60 + array_position(_c.fresh, distillery_jobs.id)
+        WHERE distillery_jobs.id IN (
+            SELECT q.id FROM distillery_jobs AS q WHERE q.id = ANY (_c.fresh) AND q.state = 'queued' AND q.due IS NULL
+            FOR UPDATE SKIP LOCKED);
         PERFORM nextval('distillery_claims');
         IF _j.virtual_start > (SELECT last_value FROM distillery_virtual_time) THEN
             PERFORM setval('distillery_virtual_time', _j.virtual_start);
@@ -273,6 +276,7 @@ BEGIN
         RETURN 'failed';
     END IF;
     UPDATE distillery_jobs SET state = 'queued', worker = NULL, stage = NULL WHERE id = _id;
+    PERFORM distillery_lower_floor_v1(_j.virtual_start);
     UPDATE procrastinate_jobs SET status = 'todo', worker_id = NULL, abort_requested = false WHERE id = _j.task;
     INSERT INTO distillery_ledger (job_id, user_id, tier, event, detail) VALUES (_id, _j.user_id, _j.tier, 'again', _why);
     PERFORM distillery_wake_v1();

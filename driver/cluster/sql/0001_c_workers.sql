@@ -13,6 +13,23 @@ BEGIN
     RETURN _n;
 END $$;
 
+CREATE FUNCTION distillery_floor_v1() RETURNS void LANGUAGE plpgsql AS $$
+-- Raises the floor, every few seconds whoever asks: claims begin to read there, and not at the rows of jobs that were taken
+-- long ago, which a vacuum that is held back leaves in the index. A job that gets below it in the same moment is
+-- found at the next time.
+BEGIN
+    IF (SELECT value::double precision FROM distillery_settings WHERE name = 'floor') > extract(epoch FROM now()) - 3 THEN
+        RETURN;
+    END IF;
+    PERFORM 1 FROM distillery_settings WHERE name = 'floor' FOR UPDATE SKIP LOCKED;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    UPDATE distillery_settings SET value = extract(epoch FROM now())::text WHERE name = 'floor';
+    PERFORM setval('distillery_floor', COALESCE(
+        (SELECT virtual_start FROM distillery_jobs WHERE state = 'queued' ORDER BY virtual_start, number LIMIT 1), 0));
+END $$;
+
 CREATE FUNCTION distillery_prune_v1(_days double precision) RETURNS bigint LANGUAGE plpgsql AS $$
 -- Deletes jobs that ended so many days ago and of whose end everybody was told; the ledger keeps what became of them.
 DECLARE _n bigint;

@@ -43,9 +43,10 @@ class AsyncUpscaler:
         ca: str | Path | None = None,
         max_pixels: int = MAX_PIXELS,
         use_proxy: bool = False,
+        cluster: str | None = None,
     ) -> None:
         self._upscaler = Upscaler(
-            server, comfyui, out, instance, keep_warm, allow_hosts, headers, ca, max_pixels, use_proxy
+            server, comfyui, out, instance, keep_warm, allow_hosts, headers, ca, max_pixels, use_proxy, cluster
         )
 
     async def __aenter__(self) -> AsyncUpscaler:

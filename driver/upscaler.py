@@ -43,7 +43,8 @@ class Upscaler:
     user (it ends by itself when it is idle), or is stopped at the end. ``allow_hosts``: exact names of hosts, beside
     Discord's, from which links are fetched. ``headers``: sent along with every request to the servers given, such as
     ``{"Authorization": "Bearer …"}``; ``ca``: file of certificates to trust there. ``max_pixels``: width times height of a
-    picture that is taken. ``use_proxy``: links are fetched through the proxy of HTTPS_PROXY. Safe for use by several threads; not by a
+    picture that is taken. ``use_proxy``: links are fetched through the proxy of HTTPS_PROXY. ``cluster``: URL of a cluster's PostgreSQL, or ``local``: its workers run the
+    jobs (needs the extra ``[cluster]``, see docs/cluster.md). Safe for use by several threads; not by a
     forked process, which needs one of its own.
 
         with Upscaler() as upscaler:
@@ -62,14 +63,21 @@ class Upscaler:
         ca: str | Path | None = None,
         max_pixels: int = MAX_PIXELS,
         use_proxy: bool = False,
+        cluster: str | None = None,
     ) -> None:
         urls = [server] if isinstance(server, str) else list(dict.fromkeys(server or ()))
         if urls and comfyui is not None:
             raise ServerError("Give the URL of a running server or the folder of a ComfyUI, not both.")
+        if cluster is not None and (urls or comfyui is not None):
+            raise ServerError("Give a cluster or servers of your own, not both.")
         own = Path(comfyui) if comfyui is not None else None
         servers: list[Server] = [GivenServer(endpoint(url, headers, ca)) for url in urls]
-        self.backend: Backend = LocalBackend(servers or [ManagedServer(instance, own, keep_warm)])
+        self.backend: Backend
         """Runs the jobs."""
+        if cluster is not None:
+            self.backend = _cluster(cluster)
+        else:
+            self.backend = LocalBackend(servers or [ManagedServer(instance, own, keep_warm)])
         self._out = out
         self._tickets = itertools.count()
         self._pid = os.getpid()
@@ -276,3 +284,15 @@ class Upscaler:
             if automatic:
                 return auto_power.upscale_at_best_power(self.backend, task, text, report, cancel, on_begin)
             return self.backend.run(task, report, cancel, on_begin)
+
+
+def _cluster(url: str) -> Backend:
+    """Return the backend of a cluster. Raises ServerError."""
+    try:
+        from .cluster.backend import ClusterBackend  # imported here: most users have no need of what it needs
+    except ImportError as error:
+        raise ServerError(
+            f"A cluster needs packages that are not installed ({error.name}): pip install 'distillery-upscale[cluster]'. "
+            "The launcher installs them for --cluster, worker and jobs."
+        ) from error
+    return ClusterBackend(url)

@@ -1,4 +1,4 @@
-"""The command line: ``distillery upscale``, ``sweep``, ``checkmetadata``, ``server``, ``doctor``."""
+"""The command line: ``distillery upscale``, ``sweep``, ``checkmetadata``, ``server``, ``worker``, ``jobs``, ``doctor``."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from ..log import JsonLines, Plain
 from ..server.access import private_folder
 from .checkmetadata import add_checkmetadata_parser
 from .doctor import add_doctor_parser
+from .jobs import add_jobs_parser
 from .options import JOB_OPTIONS
 from .server import add_server_parser
 from .signals import ended_by_signals, interrupted
@@ -29,6 +30,7 @@ from .streams import harden, output_error
 from .sweep import add_sweep_parser, run_sweep
 from .terminal import DONE, FAILED, UsageError, exit_code, printable
 from .upscale import add_upscale_parser, run_upscale
+from .worker import add_worker_parser
 
 _EXITS = "exit codes: 0 done, 1 a job failed, 2 it cannot be run as given (bad command, no such file, no prompt), 130 interrupted (143 by SIGTERM, 129 by SIGHUP)"
 
@@ -109,6 +111,8 @@ def make_parser() -> argparse.ArgumentParser:
     add_sweep_parser(commands, _EXITS)
     add_checkmetadata_parser(commands, _EXITS)
     add_server_parser(commands)
+    add_worker_parser(commands)
+    add_jobs_parser(commands)
     add_doctor_parser(commands)
     for name, text in (
         ("test", "run the tests (pytest's options); by the launcher"),

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 JOB_OPTIONS = (
     "out", "json", "allow-host", "server", "comfyui", "verbose", "help", "continue-on-error", "skip-existing", "manifest", "log",
-    "preview", "compare", "header", "ca", "format", "quality", "use-proxy", "max-pixels",
+    "preview", "compare", "header", "ca", "format", "quality", "use-proxy", "max-pixels", "cluster",
 )  # fmt: skip
 SOURCE = "image file, - for the standard input, or URL of a Discord attachment; @FILE: a list of them, one a line, @- on the standard input"
 
@@ -88,6 +88,10 @@ def add_server_options(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     group.add_argument("--ca", metavar="FILE", help="trust the certificates in this file (or $SSL_CERT_FILE)")
     group.add_argument("--comfyui", metavar="DIR", help="start the ComfyUI in this folder")
+    group.add_argument(
+        "--cluster", metavar="URL",
+        help="have the workers of a cluster run it: URL of its PostgreSQL, env (the URL is in DISTILLERY_DATABASE) or local",
+    )  # fmt: skip
     group.add_argument("--verbose", action="store_true", help="show the log on the terminal")
 
 
@@ -110,6 +114,7 @@ def make_upscaler(options: argparse.Namespace) -> Upscaler:
     return Upscaler(
         server=options.server, comfyui=options.comfyui, out=options.out, allow_hosts=rules.allow_hosts,
         headers=parse_headers(options.header), ca=options.ca, max_pixels=rules.max_pixels, use_proxy=options.use_proxy,
+        cluster=options.cluster,
     )  # fmt: skip
 
 

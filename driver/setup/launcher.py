@@ -46,6 +46,8 @@ MARKER = ".complete"
 """Written last: an environment without it is unfinished and is completed by the next run."""
 TOOLS_MARKER = ".tools"
 """Holds the hash of the requirements-dev.lock whose packages are in the environment too."""
+CLUSTER_MARKER = ".cluster"
+"""Holds that of requirements-cluster.lock."""
 NEEDED_BYTES = (12 if sys.platform == "linux" else 5) * 2**30
 """Disk that an environment with torch takes while it is made, downloads included; on Linux torch brings CUDA."""
 
@@ -56,6 +58,9 @@ usage: distillery COMMAND …
   checkmetadata SOURCE    show what an image says of how it was made
   server start|stop|status|logs
                           the managed ComfyUI
+  worker                  run the jobs of a cluster on this machine's ComfyUIs
+  jobs list|show|cancel|retry|dead|replay
+                          the jobs of a cluster
   doctor                  what is there, what is missing, what to do
   test [pytest options]   run the tests
   check                   lint, types, import rules and the quick tests, in about a minute
@@ -221,8 +226,23 @@ def ensure_tools(root: Path, say: Say = say_to_stderr) -> None:
     lock = root / "requirements-dev.lock"
     if not lock.is_file() or not (root / "tests").is_dir():
         raise SetupError(f"{root} is a copy without tests and tools: clone the repository for them.")
+    _add(root, lock, TOOLS_MARKER, "installing what tests and checks need", say)
+
+
+def ensure_cluster(root: Path, say: Say = say_to_stderr) -> None:
+    """Install what a cluster needs into the environment, which has been made, if it is not there. Raises SetupError."""
+    _add(root, root / "requirements-cluster.lock", CLUSTER_MARKER, "installing what a cluster needs", say)
+
+
+def needs_cluster(arguments: Sequence[str]) -> bool:
+    """Return True where a command cannot be run without the packages of the cluster."""
+    return arguments[0] in ("worker", "jobs") or any(a.lower().split("=")[0] == "--cluster" for a in arguments)
+
+
+def _add(root: Path, lock: Path, name: str, doing: str, say: Say) -> None:
+    """Install what a lock pins into the environment, unless the marker of that name says that it is there."""
     directory = environment_dir(root)
-    marker, wanted = directory / TOOLS_MARKER, hashlib.sha256(lock.read_bytes()).hexdigest()
+    marker, wanted = directory / name, hashlib.sha256(lock.read_bytes()).hexdigest()
 
     def there() -> bool:
         return marker.is_file() and marker.read_text(encoding="utf-8") == wanted
@@ -239,7 +259,7 @@ def ensure_tools(root: Path, say: Say = say_to_stderr) -> None:
             log = directory.with_name(f"{directory.name}.log")
             with inherited_lock(directory.with_name(f"{directory.name}.steps.lock"), say) as held:
                 _forget_half_installed(_site_packages(environment_python(directory)))
-                _install(environment_python(directory), lock, log, steps, held, "installing what tests and checks need")
+                _install(environment_python(directory), lock, log, steps, held, doing)
             marker.write_text(wanted, encoding="utf-8")
             steps("ready")
     except OSError as error:
@@ -343,6 +363,9 @@ def main(arguments: Sequence[str], root: Path) -> int:
         if arguments and arguments[0] in ("test", "check"):
             _end_on_signals()
             ensure_tools(root)
+        elif arguments and needs_cluster(arguments):
+            _end_on_signals()
+            ensure_cluster(root)
     except (SetupError, HomeError) as error:
         say_to_stderr(f"distillery: {error}")
         return 1

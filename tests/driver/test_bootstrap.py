@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from checkouts import Checkout, make_checkout, pinned
+from checkouts import Checkout, make_checkout, make_wheel, pinned
 
 from distillery.driver.setup import launcher as bootstrap
 from distillery.driver.setup import steps
@@ -163,6 +163,28 @@ def test_one_test_can_be_named(made: Checkout) -> None:
     named = f"{made.root / 'tests' / 'test_it.py'}::test_a"
     result = made.run("test", "-q", "-p", "no:cacheprovider", named)
     assert "1 passed" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "needed"),
+    [
+        (("worker",), True), (("jobs", "list"), True), (("upscale", "a.png", "--cluster", "local"), True),
+        (("sweep", "a.png", "--cluster=local"), True), (("upscale", "cluster.png"), False), (("server", "status"), False),
+    ],
+)  # fmt: skip
+def test_only_what_uses_a_cluster_needs_its_packages(arguments: tuple[str, ...], needed: bool) -> None:
+    assert bootstrap.needs_cluster(arguments) is needed
+
+
+@pytest.mark.slow
+def test_the_packages_of_a_cluster_are_installed_once_and_when_they_are_asked_for(checkout: Checkout) -> None:
+    make_wheel(checkout.wheels, "many", "1.0", {"many.py": ""})
+    (checkout.root / "requirements-cluster.lock").write_text(pinned(checkout.wheels, "many==1.0"))
+    there = ("python", "-c", "import importlib.util; print(importlib.util.find_spec('many') is not None)")
+    assert checkout.run(*there).stdout == "False\n"
+    assert "installing what a cluster needs" in checkout.run("worker").stderr  # there is no driver in this checkout
+    assert checkout.run(*there).stdout == "True\n"
+    assert "installing" not in checkout.run("jobs", "list").stderr
 
 
 @pytest.mark.slow

@@ -67,6 +67,7 @@ def _run(options: argparse.Namespace) -> int:
         from ..cluster.worker import ClusterWorker, WorkerOptions, prepare_cluster
     except ImportError as error:
         raise missing(error) from error
+    from ..server.endpoint import endpoint
     from ..server.servers import GivenServer, ManagedServer, Server
 
     database = database_url(options.database)
@@ -79,7 +80,7 @@ def _run(options: argparse.Namespace) -> int:
         database, options.store, options.name, options.grace, options.keep_days, webhook_hosts=options.webhook_host
     )
     conninfo, store = prepare_cluster(chosen)
-    servers: list[Server] = [GivenServer(url) for url in dict.fromkeys(options.server)]
+    servers: list[Server] = [GivenServer(endpoint(url)) for url in dict.fromkeys(options.server)]
     if not servers or options.comfyui:
         servers.append(ManagedServer(comfyui=Path(options.comfyui) if options.comfyui else None))
     if not options.verbose:

@@ -55,8 +55,9 @@ def _versions(connection: psycopg.Connection[Any]) -> tuple[int, int] | None:
 
 def _migrate(conninfo: str, connection: psycopg.Connection[Any]) -> None:
     try:
+        # Before the transaction, whose beginning forgets what this session knew of tables that were not there.
+        connection.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
         with connection.transaction():
-            connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
             there = (_versions(connection) or (0, 0))[0]  # another may have made it meanwhile
             if there == 0:
                 _install(connection)

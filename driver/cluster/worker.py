@@ -80,6 +80,11 @@ def prepare_cluster(options: WorkerOptions) -> tuple[str, Store]:
     return conninfo, store
 
 
+async def _commit_each_statement(connection: psycopg.AsyncConnection[Any]) -> None:
+    """Leave no transaction open: one of a worker that is frozen would hold its locks for hours, the others' reaper waiting."""
+    await connection.set_autocommit(True)
+
+
 class ClusterWorker:
     """A worker of a cluster. conninfo, store: of :func:`prepare_cluster`. slots: what runs its jobs."""
 
@@ -96,8 +101,9 @@ class ClusterWorker:
         # Short: the pool doubles its pauses for as long as it tries, and whoever asks anew has it begin anew. After an
         # outage of a minute it would be silent for another, and this worker be taken for dead.
         self._connector = PsycopgConnector(
-            conninfo=conninfo, kwargs=dict(CONNECT), min_size=1, max_size=3, timeout=5, reconnect_timeout=3
-        )
+            conninfo=conninfo, kwargs=dict(CONNECT), min_size=1, max_size=3, timeout=5, reconnect_timeout=3,
+            configure=_commit_each_statement,
+        )  # fmt: skip
         self._database = AsyncDatabase(self._connector)
         self._app = App(connector=self._connector)
         self._app.job_manager = ClusterJobManager(self._connector, self._claim)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -59,7 +60,7 @@ def test_postgresql_ends_and_comes_back_in_the_middle_of_a_job(cluster, own_post
     thread.join(60)
     assert results and results[0].path.is_file()
     assert any(isinstance(e, Message) and "does not answer" in e.text for e in said)
-    until(lambda: cluster.states() == {"done": 2}, 60)
+    until(lambda: cluster.states() == {"done": 2}, 90)
     assert cluster.job(task.job.id)["run"] == cluster.job(other.job.id)["run"] == 1 and cluster.balances()
     backend.close()
     assert [worker.end() for worker in workers] == [0, 0]
@@ -93,12 +94,12 @@ def test_a_worker_that_is_silent_for_long_and_comes_back(cluster, heals):
     other = WorkerProcess(cluster.url, cluster.store.url, 1, "--dead-after", "5")
     until(lambda: cluster.database.value("SELECT count(*) FROM distillery_workers WHERE state = 'ready'") == 2)
     worker.signal(signal.SIGSTOP)
-    until(lambda: cluster.job(job.job.id)["run"] == 2, 40)
+    until(lambda: cluster.job(job.job.id)["run"] == 2, 90)
     if heals == "after":
-        until(lambda: cluster.states() == {"done": 1}, 40)
+        until(lambda: cluster.states() == {"done": 1}, 90)
     worker.signal(signal.SIGCONT)
-    until(lambda: cluster.states() == {"done": 1}, 40)
-    until(lambda: cluster.database.value("SELECT count(*) FROM distillery_workers") == 2, 40)  # it is taken back
+    until(lambda: cluster.states() == {"done": 1}, 90)
+    until(lambda: cluster.database.value("SELECT count(*) FROM distillery_workers") == 2, 90)  # it is taken back
     assert cluster.database.value("SELECT count(*) FROM distillery_results") == 1 and cluster.balances()
     assert worker.end() == 0 and other.end() == 0
 
@@ -115,10 +116,26 @@ def test_a_worker_whose_way_to_the_database_is_gone_goes_on_and_stores_its_resul
     line.flowing.clear()
     time.sleep(2 if heals == "before" else 12)
     line.flowing.set()
-    until(lambda: cluster.states() == {"done": 1}, 60)
+    until(lambda: cluster.states() == {"done": 1}, 90)
     assert cluster.job(job.job.id)["run"] == 1 and cluster.balances()
     worker.end()
     line.close()
+
+
+def test_no_statement_of_a_worker_leaves_a_transaction_open(cluster):
+    """A worker that is frozen between a statement and its commit would keep the others from burying it."""
+    worker = cluster.worker()
+    until(lambda: worker.worker.ready)
+    connector = worker.worker._connector
+
+    async def open_transactions() -> list[bool]:
+        async with connector.pool.connection() as connection:
+            await connection.execute("SELECT 1")
+            return [connection.autocommit, connection.info.transaction_status.name == "IDLE"]
+
+    future = asyncio.run_coroutine_threadsafe(open_transactions(), worker.loop)
+    assert future.result(10) == [True, True]
+    worker.stop()
 
 
 def test_a_full_disk_keeps_the_result_until_there_is_room(cluster, tmp_path):
@@ -147,7 +164,7 @@ def test_a_full_disk_keeps_the_result_until_there_is_room(cluster, tmp_path):
         assert any("cannot be written" in text and "No space left" in text for text in told), told
         assert cluster.states() == {"running": 1}
         filler.unlink()
-        until(lambda: cluster.states() == {"done": 1}, 60)
+        until(lambda: cluster.states() == {"done": 1}, 90)
         assert cluster.job(job.job.id)["run"] == 1
         worker.end()
     finally:

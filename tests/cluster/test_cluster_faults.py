@@ -13,7 +13,7 @@ import time
 import psycopg
 import pytest
 from cluster_database import new_cluster
-from cluster_workers import PNG, PNG_NAME, WorkerProcess, task_for, until, waiting_job
+from cluster_workers import PNG, PNG_NAME, WorkerProcess, task_for, two_workers, until, waiting_job
 from faulty_line import Line
 from postgres import Postgres
 
@@ -87,12 +87,8 @@ def test_a_job_that_is_submitted_while_postgresql_restarts_is_accepted_once(
 @pytest.mark.parametrize("heals", ["before", "after"])
 def test_a_worker_that_is_silent_for_long_and_comes_back(cluster, heals):
     """Frozen, as a worker whose network is gone is for all others: its job is done once, whoever is first."""
-    worker = WorkerProcess(cluster.url, cluster.store.url, 1, "--dead-after", "5")
     job = waiting_job(4000)
-    cluster.submit(job)
-    until(lambda: cluster.states() == {"running": 1})
-    other = WorkerProcess(cluster.url, cluster.store.url, 1, "--dead-after", "5")
-    until(lambda: cluster.database.value("SELECT count(*) FROM distillery_workers WHERE state = 'ready'") == 2)
+    worker, other = two_workers(cluster, job, 5)
     worker.signal(signal.SIGSTOP)
     until(lambda: cluster.job(job.job.id)["run"] == 2, 90)
     if heals == "after":

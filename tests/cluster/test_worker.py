@@ -12,6 +12,7 @@ from cluster_workers import (
     WorkerProcess,
     WorkerThread,
     task_for,
+    two_workers,
     until,
     waiting_job,
     waiting_slot,
@@ -188,14 +189,10 @@ def test_after_the_grace_a_job_goes_back_and_no_attempt_is_counted(cluster):
 
 
 def test_a_killed_workers_job_is_run_elsewhere(cluster):
-    job = waiting_job(3000)
-    victim = WorkerProcess(cluster.url, cluster.store.url, 1, "--dead-after", "6")
-    cluster.submit(job)
-    until(lambda: cluster.states() == {"running": 1})
-    other = WorkerProcess(cluster.url, cluster.store.url, 1, "--dead-after", "6")
-    until(lambda: cluster.database.value("SELECT count(*) FROM distillery_workers WHERE state = 'ready'") == 2)
+    job = waiting_job(5000)
+    victim, other = two_workers(cluster, job, 6)
     victim.signal(signal.SIGKILL)
-    until(lambda: cluster.states() == {"done": 1}, 30)
+    until(lambda: cluster.states() == {"done": 1}, 90)
     other.end()
     row = cluster.job(job.job.id)
     assert (row["run"], row["deaths"]) == (2, 1) and cluster.balances()

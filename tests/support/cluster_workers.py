@@ -18,6 +18,7 @@ import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from job_images import picture, plain_graph, write_image
 from PIL import Image
@@ -34,6 +35,9 @@ from distillery.driver.jobs.prepare import Task, prepare
 from distillery.nodes.command import parse_command
 from distillery.nodes.generation import Generation
 from distillery.nodes.parameters import MINI_NAME
+
+if TYPE_CHECKING:
+    from cluster_database import Cluster
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -187,16 +191,35 @@ class WorkerProcess:
             raise
 
 
+def two_workers(cluster: Cluster, job: ClusterJob, dead_after: float) -> tuple[WorkerProcess, WorkerProcess]:
+    """Start two workers and submit a job; returns the one that runs it, and the other."""
+    both = {
+        name: WorkerProcess(cluster.url, cluster.store.url, 1, "--dead-after", str(dead_after), "--name", name)
+        for name in ("one", "other")
+    }
+    until(lambda: cluster.database.value("SELECT count(*) FROM distillery_workers WHERE state = 'ready'") == 2, 90)
+    cluster.submit(job)
+    at = "SELECT w.name FROM distillery_jobs j JOIN distillery_workers w ON w.id = j.worker WHERE j.state = 'running'"
+    until(lambda: cluster.database.value(at) is not None)
+    busy = both.pop(cluster.database.value(at))
+    return busy, next(iter(both.values()))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--slots", type=int, default=1)
     parser.add_argument("--load", type=float, default=0.0)
+    parser.add_argument("--name", default="")
     parser.add_argument("--models", default="")
     parser.add_argument("--grace", type=float, default=30.0)
     parser.add_argument("--dead-after", type=float, default=28.0)
     options = parser.parse_args()
     chosen = WorkerOptions(
-        os.environ["DISTILLERY_DATABASE"], grace=options.grace, dead_after=options.dead_after, warm_up=False
+        os.environ["DISTILLERY_DATABASE"],
+        name=options.name,
+        grace=options.grace,
+        dead_after=options.dead_after,
+        warm_up=False,
     )
     models = tuple(filter(None, options.models.split(",")))
 

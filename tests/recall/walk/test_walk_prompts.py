@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import copy
+from pathlib import Path
 
 import pytest
 from recall_graph_samples import patched
@@ -14,6 +16,7 @@ from recall_read import (
 from recall_samples import node
 
 from distillery.nodes.generation import HiRes
+from distillery.nodes.recall.walk.prompts import _SYSTEM_PROMPTS
 
 
 def test_sdxl_texts_that_are_the_same_are_one() -> None:
@@ -100,3 +103,19 @@ def test_zeroed_positive_is_empty() -> None:
 def test_encoder_that_weighs_words_otherwise_is_named() -> None:
     generation = encoded(kind="BNK_CLIPTextEncodeAdvanced", text="a (lake:1.2)", weight_interpretation="A1111")
     assert generation.positive == "a (lake:1.2)" and "weighs words" in generation.warnings[0]
+
+
+def test_system_prompts_of_lumina_are_comfyuis_own(comfyui_dir: Path) -> None:
+    source = (comfyui_dir / "comfy_extras" / "nodes_lumina2.py").read_text(encoding="utf-8")
+    dicts = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Dict)]
+    assert _SYSTEM_PROMPTS in [ast.literal_eval(node) for node in dicts if _is_of_texts(node)]
+
+
+def _is_of_texts(node: ast.Dict) -> bool:
+    return all(isinstance(part, ast.Constant) for part in (*node.keys, *node.values))
+
+
+@pytest.mark.parametrize("kind", ["superior", "alignment"])
+def test_what_lumina_puts_before_the_prompt_is_kept(kind: str) -> None:
+    generation = encoded(kind="CLIPTextEncodeLumina2", system_prompt=kind, user_prompt="a mill")
+    assert generation.positive == f"{_SYSTEM_PROMPTS[kind]} <Prompt Start> a mill" and generation.warnings == ()

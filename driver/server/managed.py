@@ -302,6 +302,8 @@ def _managed_arguments(folder: Path) -> list[str]:
         "--listen", "127.0.0.1", "--base-directory", str(folder), "--models-directory", str(models),
         "--database-url", "sqlite:///:memory:", "--disable-auto-launch", "--disable-api-nodes",
         "--disable-all-custom-nodes", "--whitelist-custom-nodes", PACK_NAME,
+        # The results of the last graph alone are kept. By default those of all are, until a tenth of the memory is left.
+        "--cache-classic",
     ]  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """Results as WebP, JPEG and AVIF keep what a PNG says of how it was made; outputs are where the user wants them."""
 
+import argparse
 import io
 import json
 import os
@@ -10,11 +11,13 @@ import pytest
 from PIL import Image, features
 from PIL.PngImagePlugin import PngInfo
 
+from distillery.driver.cli import upscale
 from distillery.driver.errors import SourceError
 from distillery.driver.jobs.existing import without_results
-from distillery.driver.jobs.formats import FormatError, check_format, convert
+from distillery.driver.jobs.formats import SUFFIXES, FormatError, check_format, convert
 from distillery.driver.jobs.output import MAX_STEM, Output, make_folder, output_for, safe_name, write_result
 from distillery.driver.sources.load import load
+from distillery.nodes.image_formats import MAX_PIXELS
 from distillery.nodes.recall import recall
 from distillery.nodes.recall.containers.image import read_contents
 
@@ -167,3 +170,14 @@ def test_sources_of_the_library(tmp_path):
     ):
         with pytest.raises(SourceError, match=words):
             load(bad)
+
+
+def test_the_help_says_what_the_code_does():
+    assert set(upscale.FORMATS) == set(SUFFIXES)
+    assert f"{MAX_PIXELS:,}" in upscale_help()
+
+
+def upscale_help() -> str:
+    parser = argparse.ArgumentParser()
+    upscale.add_upscale_parser(parser.add_subparsers(), "")
+    return " ".join(parser._subparsers._group_actions[0].choices["upscale"].format_help().split())

@@ -23,9 +23,10 @@ from distillery.driver.cluster.database import connect  # noqa: E402
 from distillery.driver.cluster.values import ClusterJob  # noqa: E402
 
 
-def _claimer(url: str, until: float, counts: Any, index: int) -> None:
+def _claimer(url: str, until: float, seconds: float, counts: Any, index: int) -> None:
     with connect(url) as connection:
         me, number, asked = str(uuid.uuid4()), 0, 0.0
+        time.sleep(max(0, until - seconds - time.time()))  # all begin together
         while time.time() < until:
             if time.time() - asked > 2:  # as workers do
                 asked = time.time()
@@ -55,10 +56,11 @@ def claims(queued: int = 50_000, processes: int = 8, seconds: float = 20, hold: 
             held.execute("SELECT count(*) FROM distillery_jobs")
         rounds = max(1, math.ceil(hold / seconds)) if hold else 1
         for _ in range(rounds):
-            counts = multiprocessing.Array("i", processes)
-            until = time.time() + seconds
+            fresh = multiprocessing.get_context("spawn")  # a fork would share the sockets of this process
+            counts = fresh.Array("i", processes)
+            until = time.time() + seconds + 5
             tasks = [
-                multiprocessing.Process(target=_claimer, args=(made.url, until, counts, n)) for n in range(processes)
+                fresh.Process(target=_claimer, args=(made.url, until, seconds, counts, n)) for n in range(processes)
             ]
             for task in tasks:
                 task.start()

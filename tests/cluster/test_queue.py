@@ -148,6 +148,19 @@ def test_a_job_that_comes_back_from_below_the_floor_is_found(cluster):
     assert claim(cluster)["job_id"] == late.job.id
 
 
+def test_what_is_loaded_goes_first_however_long_the_queue_has_been_worked_on(cluster):
+    """Places in the queue are not taken for being passed over: otherwise all would be due, and the order that of their coming."""
+    for n in range(240):
+        cluster.submit(waiting_job(checkpoint=f"m{n % 4}"), estimate=False)
+    models = [claim(cluster, loaded=["m0"])["model"] for _ in range(12)]
+    loaded, switches = models[-1], 0
+    for _ in range(150):
+        model = claim(cluster, loaded=[loaded])["model"]
+        switches += model != loaded
+        loaded = model
+    assert switches < 40
+
+
 def test_what_another_worker_has_is_left_to_it_and_what_none_has_is_not(cluster):
     theirs, nobodys = waiting_job(checkpoint="theirs"), waiting_job(checkpoint="nobodys")
     cluster.submit(theirs)

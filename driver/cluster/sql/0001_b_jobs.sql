@@ -146,7 +146,9 @@ BEGIN
                 first_value(id) OVER (PARTITION BY user_id ORDER BY virtual_start, number) AS head,
                 min(virtual_start) OVER (PARTITION BY user_id) AS head_start,
                 model IS NULL OR model = ANY (_loaded) AS ready,
-                array_agg(id) FILTER (WHERE due IS NULL) OVER () AS fresh
+                array_agg(id) FILTER (WHERE due IS NULL) OVER () AS fresh,
+                array_agg(id) OVER (ORDER BY virtual_start, number
+                    ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING) AS in_order
             FROM ahead)
         SELECT * FROM seen
         ORDER BY COALESCE(due <= _claims, false) DESC, CASE WHEN due <= _claims THEN due END,
@@ -173,7 +175,7 @@ BEGIN
         IF _c.head <> _j.id THEN  -- it goes in the place of the user's first one, which takes its place
             SELECT * INTO _head FROM distillery_jobs WHERE id = _c.head AND state = 'queued' FOR UPDATE SKIP LOCKED;
             IF FOUND AND _head.virtual_start < _j.virtual_start THEN
-                UPDATE distillery_jobs SET virtual_start = _j.virtual_start, due = COALESCE(due, _claims + 60)
+                UPDATE distillery_jobs SET virtual_start = _j.virtual_start, due = COALESCE(due, _claims + 56)
                 WHERE id = _head.id;
                 _j.virtual_start := _head.virtual_start;
             END IF;
@@ -182,7 +184,7 @@ BEGIN
             virtual_start = _j.virtual_start, due = NULL
         WHERE id = _j.id;
         -- Those that were seen for the first time: from now on it is counted how often they are passed over.
-        UPDATE distillery_jobs SET due = _claims + 60 + array_position(_c.fresh, distillery_jobs.id)
+        UPDATE distillery_jobs SET due = _claims + 56 + array_position(_c.in_order, distillery_jobs.id)
         WHERE distillery_jobs.id IN (
             SELECT q.id FROM distillery_jobs AS q WHERE q.id = ANY (_c.fresh) AND q.state = 'queued' AND q.due IS NULL
             FOR UPDATE SKIP LOCKED);

@@ -30,7 +30,7 @@ from distillery.driver.cluster.worker import ClusterWorker, WorkerOptions, prepa
 from distillery.driver.errors import JobCancelled
 from distillery.driver.events import Preview, Stage, Step
 from distillery.driver.jobs.job import Job, Options, Result, new_job_id
-from distillery.driver.jobs.output import publish
+from distillery.driver.jobs.output import Output, publish
 from distillery.driver.jobs.prepare import Task, prepare
 from distillery.nodes.command import parse_command
 from distillery.nodes.generation import Generation
@@ -65,7 +65,7 @@ def waiting_job(milliseconds: int = 10, user: str = "u", checkpoint: str | None 
 def task_for(tmp_path, milliseconds, **options):
     source = write_image(tmp_path / "a.png", picture(64, 64), plain_graph())
     command = f"--seed {milliseconds} --model {MINI_NAME}"
-    return prepare(source, command, tmp_path / "out", options=Options(**options))
+    return prepare(source, command, Output(tmp_path / "out"), options=Options(**options))
 
 
 def until(condition, seconds=30.0):

@@ -191,7 +191,7 @@ class _JobRun:
         # The preview before and after is the editor's: here nobody sees it, and its files would stay.
         targets = [workflow.node_id(graph, workflow.SAVE_NODE)]
         try:
-            return graph, client.run(graph, wanted, extra, targets, self.tracker.event, self.cancel, unreachable)
+            return graph, client.run(graph, wanted, extra, self.tracker.event, self.cancel, unreachable, targets)
         except ServerError as error:
             if error.prompt_id is None:
                 raise

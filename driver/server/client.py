@@ -87,10 +87,10 @@ class ComfyClient(ComfyApi):
         prompt: Mapping[str, Any],
         prompt_id: str | None = None,
         extra_data: Mapping[str, Any] | None = None,
-        targets: Sequence[str] | None = None,
         on_event: Callable[[JobEvent], None] = lambda event: None,
         cancel: CancelToken | None = None,
         unreachable: float | None = None,
+        targets: Sequence[str] | None = None,
     ) -> Outcome:
         """Queue a workflow in the API's format and wait for its end.
 

@@ -39,7 +39,7 @@ NO_SKIPS = "DISTILLERY_NO_SKIPS"
 """Environment variable: 1 has a test fail that would be skipped, but for the reasons below. CI sets it."""
 NOT_OURS = (
     "this CPU has no", "no IPv6 here", "not in this ComfyUI", "a script stands in", "of POSIX", "is Linux's", "only Linux",
-    "this file system has no",
+    "this file system has no", "not a git checkout", "a tmpfs can only be mounted", "no Python here that every user can run",
 )  # fmt: skip
 """Reasons that lie in the machine and that no installation mends."""
 

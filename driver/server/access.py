@@ -18,8 +18,8 @@ def server_token() -> str:
     private_folder(paths.servers_dir())
     path = paths.servers_dir() / "token"
     while True:
-        with contextlib.suppress(FileNotFoundError, UnicodeDecodeError):
-            found = path.read_text(encoding="ascii").strip()
+        with contextlib.suppress(FileNotFoundError):
+            found = path.read_text(encoding="ascii", errors="replace").strip()
             if _FORM.fullmatch(found):
                 return found
             path.unlink()  # cut off by a full disk, or emptied by hand

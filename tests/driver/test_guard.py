@@ -70,8 +70,9 @@ def test_the_token_is_made_once_and_is_its_owners_alone(tmp_path, monkeypatch):
     if os.name != "nt":
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
         assert [stat.S_IMODE(p.stat().st_mode) for p in (paths.home(), paths.servers_dir())] == [0o700, 0o700]
-    file.write_text("")  # cut off by a full disk
-    assert len(access.server_token()) >= 32
+    for broken in (b"", b"\xff\xfe\x00"):  # cut off by a full disk; no text at all
+        file.write_bytes(broken)
+        assert len(access.server_token()) >= 32
     assert [p.name for p in paths.servers_dir().iterdir()] == ["token"]
 
 

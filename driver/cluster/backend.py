@@ -19,9 +19,9 @@ from ..cancel import CancelToken
 from ..errors import JobCancelled, JobError
 from ..events import Message
 from ..jobs.contact_sheet import before_after
-from ..jobs.existing import find_result, result_of_earlier_run
+from ..jobs.existing import earlier_result
 from ..jobs.job import OnProgress, Result
-from ..jobs.output import Output, Written, make_folder, new_part, write_result
+from ..jobs.output import Output, Written, new_part, write_result
 from ..jobs.prepare import Task
 from ..log import job_log
 from .addresses import database_url, shown
@@ -96,9 +96,8 @@ class ClusterBackend:
         """Submit one job, follow it to its end and fetch its result. Raises DistilleryError."""
         with job_log(task.job.source, task.job.id):
             started = time.monotonic()
-            make_folder(task.folder)
-            if task.skip_existing and (path := find_result(task)) is not None:
-                return result_of_earlier_run(path, task, time.monotonic() - started)
+            if (earlier := earlier_result(task, started)) is not None:
+                return earlier
             cancel.check()
             opened = self._open()
             job = job_of(task, self._user, self._tier)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from ..server.api import upload_name
 from ..server.workflow import COMMAND_NODE, IMAGE_NODE
 from .formats import SUFFIXES
 from .job import Result
+from .output import make_folder
 from .prepare import Task
 
 log = logging.getLogger(__name__)
@@ -81,6 +83,16 @@ def without_results(sources: Sequence[str]) -> tuple[list[str], list[str]]:
         own = match is not None and (path.parent, match[1]) in there and _made_from(path) is not None
         (results if own else kept).append(source)
     return kept, results
+
+
+def earlier_result(task: Task, started: float) -> Result | None:
+    """Make the folder of a task's result, and return the result that is there already where the task asks for that.
+
+    started: when the task was begun, by the monotonic clock. Raises SourceError where the folder cannot be written.
+    """
+    make_folder(task.folder)
+    path = find_result(task) if task.skip_existing else None
+    return None if path is None else result_of_earlier_run(path, task, time.monotonic() - started)
 
 
 def result_of_earlier_run(path: Path, task: Task, seconds: float) -> Result:

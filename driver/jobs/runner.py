@@ -23,9 +23,8 @@ from ..server.pool import PooledServer, ServerPool
 from ..server.servers import Server
 from .contact_sheet import before_after
 from .download import save_download
-from .existing import find_result, result_of_earlier_run
+from .existing import earlier_result
 from .job import OnProgress, Result, prompt_id
-from .output import make_folder
 from .prepare import Task
 from .retry import RESTART_HINT, SMALL_TILE, Attempt, Retryable, react
 from .tracker import ProgressTracker
@@ -64,9 +63,8 @@ class LocalBackend:
         """Run one job, anew on another server where one fails it, and write its result. Raises DistilleryError."""
         with job_log(task.job.source, task.job.id):
             started = time.monotonic()
-            make_folder(task.folder)
-            if task.skip_existing and (path := find_result(task)) is not None:
-                return result_of_earlier_run(path, task, time.monotonic() - started)
+            if (earlier := earlier_result(task, started)) is not None:
+                return earlier
             log.info("begins", extra={"data": {"command": task.job.command}})
             return _JobRun(self.pool, task, report, cancel, on_begin, started).run()
 

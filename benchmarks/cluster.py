@@ -10,6 +10,7 @@ jobs only wait. Prints one line of JSON a measurement; benchmarks/results/cluste
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import random
 import statistics
@@ -31,8 +32,13 @@ from distillery.driver.cluster.database import OUTAGE  # noqa: E402
 from distillery.driver.cluster.values import ClusterJob, Deliver  # noqa: E402
 
 
-def soak(jobs: int = 2000, number: int = 4, every: float = 5.0, dead_after: float = 6.0) -> dict[str, Any]:
-    """Jobs of 50 to 400 ms on workers of which one is killed every few seconds, and PostgreSQL in between."""
+def soak(
+    jobs: int = 2000, number: int = 4, every: float = 5.0, dead_after: float = 6.0, at_least: int = 0
+) -> dict[str, Any]:
+    """Jobs of 50 to 400 ms on workers of which one is killed every few seconds, and PostgreSQL in between.
+
+    However fast the machine, `at_least` kills are spread evenly over the jobs' course.
+    """
     rng, started = random.Random(1), time.monotonic()
     with bench() as made:
         more = ("--dead-after", str(dead_after))
@@ -46,17 +52,14 @@ def soak(jobs: int = 2000, number: int = 4, every: float = 5.0, dead_after: floa
         kills = {"worker": 0, "PostgreSQL": 0}
         last, turn = time.monotonic(), 0
 
-        def over() -> bool:
-            states = made.states()
-            return sum(states.values()) == jobs and not states.get("queued", 0) and not states.get("running", 0)
+        def ended() -> int:
+            with contextlib.suppress(OUTAGE):
+                return sum(n for state, n in made.states().items() if state not in ("queued", "running"))
+            return 0
 
-        while True:
-            try:
-                if over():
-                    break
-            except OUTAGE:
-                pass
-            if time.monotonic() - last > every:
+        while (done := ended()) < jobs:
+            due = turn < at_least and done >= jobs * (turn + 1) / (at_least + 1)
+            if due or time.monotonic() - last > every:
                 last, turn = time.monotonic(), turn + 1
                 if turn % 6 == 0:
                     made.postgres.stop("immediate")

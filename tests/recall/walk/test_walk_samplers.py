@@ -25,8 +25,7 @@ def test_flux() -> None:
     assert generation.loras == (Lora("dir\\one.safetensors", 0.8, 0.8), Lora("three.safetensors", 0.5, 0.0))
     assert (generation.width, generation.height) == (1024, 768)
     assert generation.carried["text_encoders"] == ["t5xxl_fp16.safetensors", "clip_l.safetensors"]
-    (warning,) = generation.warnings
-    assert "node 30 (ModelSamplingFlux)" in warning
+    assert [patch.node for patch in generation.patches] == ["ModelSamplingFlux"] and not generation.warnings
     assert generation.fields["guidance"] == "prompt node 26 (FluxGuidance).guidance"
     assert "node 20 (Power Lora Loader (rgthree)).lora_3" in generation.fields["loras"]
 

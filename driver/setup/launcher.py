@@ -46,8 +46,9 @@ MARKER = ".complete"
 """Written last: an environment without it is unfinished and is completed by the next run."""
 TOOLS_MARKER = ".tools"
 """Holds the hash of the requirements-dev.lock whose packages are in the environment too."""
-CLUSTER_MARKER = ".cluster"
-"""Holds that of requirements-cluster.lock."""
+ADDED = {"cluster": "what a cluster needs", "bot": "what the bot needs"}
+"""Extras that are installed once a command needs them, with what to call them: each has a requirements-NAME.lock, and a
+marker ``.NAME`` that holds the lock's hash."""
 NEEDED_BYTES = (12 if sys.platform == "linux" else 5) * 2**30
 """Disk that an environment with torch takes while it is made, downloads included; on Linux torch brings CUDA."""
 
@@ -61,6 +62,7 @@ usage: distillery COMMAND …
   worker                  run the jobs of a cluster on this machine's ComfyUIs
   jobs list|show|cancel|retry|dead|replay
                           the jobs of a cluster
+  bot                     the Discord bot
   doctor                  what is there, what is missing, what to do
   test [pytest options]   run the tests
   check                   lint, types, import rules and the quick tests, in about a minute
@@ -229,14 +231,18 @@ def ensure_tools(root: Path, say: Say = say_to_stderr) -> None:
     _add(root, lock, TOOLS_MARKER, "installing what tests and checks need", say)
 
 
-def ensure_cluster(root: Path, say: Say = say_to_stderr) -> None:
-    """Install what a cluster needs into the environment, which has been made, if it is not there. Raises SetupError."""
-    _add(root, root / "requirements-cluster.lock", CLUSTER_MARKER, "installing what a cluster needs", say)
+def ensure_added(root: Path, extras: Sequence[str], say: Say = say_to_stderr) -> None:
+    """Install extras into the environment, which has been made, where they are not there. Raises SetupError."""
+    for name in extras:
+        _add(root, root / f"requirements-{name}.lock", f".{name}", f"installing {ADDED[name]}", say)
 
 
-def needs_cluster(arguments: Sequence[str]) -> bool:
-    """Return True where a command cannot be run without the packages of the cluster."""
-    return arguments[0] in ("worker", "jobs") or any(a.lower().split("=")[0] == "--cluster" for a in arguments)
+def extras_of(arguments: Sequence[str]) -> tuple[str, ...]:
+    """Return the extras that a command cannot be run without."""
+    if arguments[0] == "bot":
+        return ("cluster", "bot")
+    clustered = arguments[0] in ("worker", "jobs") or any(a.lower().split("=")[0] == "--cluster" for a in arguments)
+    return ("cluster",) if clustered else ()
 
 
 def _add(root: Path, lock: Path, name: str, doing: str, say: Say) -> None:
@@ -363,9 +369,9 @@ def main(arguments: Sequence[str], root: Path) -> int:
         if arguments and arguments[0] in ("test", "check"):
             _end_on_signals()
             ensure_tools(root)
-        elif arguments and needs_cluster(arguments):
+        elif arguments and (extras := extras_of(arguments)):
             _end_on_signals()
-            ensure_cluster(root)
+            ensure_added(root, extras)
     except (SetupError, HomeError) as error:
         say_to_stderr(f"distillery: {error}")
         return 1

@@ -168,12 +168,15 @@ def test_one_test_can_be_named(made: Checkout) -> None:
 @pytest.mark.parametrize(
     ("arguments", "needed"),
     [
-        (("worker",), True), (("jobs", "list"), True), (("upscale", "a.png", "--cluster", "local"), True),
-        (("sweep", "a.png", "--cluster=local"), True), (("upscale", "cluster.png"), False), (("server", "status"), False),
+        (("worker",), ["cluster"]), (("jobs", "list"), ["cluster"]), (("upscale", "a.png", "--cluster", "local"), ["cluster"]),
+        (("sweep", "a.png", "--cluster=local"), ["cluster"]), (("upscale", "cluster.png"), []), (("server", "status"), []),
+        (("bot",), ["cluster", "bot"]), (("bot", "--cluster", "local"), ["cluster", "bot"]), (("upscale", "bot"), []),
     ],
 )  # fmt: skip
-def test_only_what_uses_a_cluster_needs_its_packages(arguments: tuple[str, ...], needed: bool) -> None:
-    assert bootstrap.needs_cluster(arguments) is needed
+def test_only_what_uses_a_cluster_or_the_bot_needs_their_packages(
+    arguments: tuple[str, ...], needed: list[str]
+) -> None:
+    assert list(bootstrap.extras_of(arguments)) == needed
 
 
 @pytest.mark.slow

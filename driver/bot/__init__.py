@@ -1,0 +1,1 @@
+"""The Discord bot: ``/upscale`` where the people are. See docs/bot.md."""

@@ -83,7 +83,7 @@ def to_model_name(value: Any) -> str | None:
     name = to_name(value)
     if name is None or not _ABSOLUTE.match(name):
         return name
-    parts = [part for part in re.split(r"[/\\]+", name) if part not in ("", ".")]
+    parts = [part for part in map(str.strip, re.split(r"[/\\]+", name)) if part not in ("", ".")]
     if not parts:
         return None
     *folders, file = parts
@@ -92,7 +92,9 @@ def to_model_name(value: Any) -> str | None:
     if not start:
         start = max((i + 1 for i, folder in enumerate(names) if folder == "models"), default=len(folders))
     kept = [] if ".." in folders[start:] else folders[start:]
-    return ("\\" if "\\" in name else "/").join([*kept, file])
+    short = ("\\" if "\\" in name else "/").join([*kept, file])
+    # Of a name with the letter of a drive inside, another one is left; what is recorded is read back as it is.
+    return short if not _ABSOLUTE.match(short) else to_model_name(short) if short != name else None
 
 
 def to_hash(value: Any) -> str | None:

@@ -32,6 +32,10 @@ WINDOWS = r"C:\Users\Jane Doe\stable-diffusion-webui\models\Stable-diffusion\sd1
         ("../../home/jane/x.ckpt", "x.ckpt"),
         ("/models/loras/../../home/jane/x.ckpt", "x.ckpt"),
         ("C:\\Users\\jane\\models\\Lora\\a/b.safetensors", r"a\b.safetensors"),
+        ("/ x.safetensors", "x.safetensors"),
+        ("C:\\ styles \\ x", "x"),
+        ("/models/loras/C:/x", "x"),
+        ("/models/loras/file:", None),
         # relative ones stay as they are
         ("sd15/dream.safetensors", "sd15/dream.safetensors"),
         (r"styles\x.safetensors", r"styles\x.safetensors"),
@@ -48,7 +52,7 @@ def test_folders_outside_of_the_models_are_dropped(name, kept):
     assert to_model_name(name) == kept
 
 
-@given(st.text(max_size=60))
+@given(st.text(max_size=60) | st.text("/\\ .:~aCfile", max_size=30))
 def test_a_shortened_name_is_the_same_when_it_is_read_again(name):
     short = to_model_name(name)
     assert short is None or to_model_name(short) == short

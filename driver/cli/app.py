@@ -20,6 +20,7 @@ from ...nodes.parameters import BY_NAME
 from .. import paths
 from ..log import JsonLines, Plain
 from ..server.access import private_folder
+from .bot import add_bot_parser
 from .checkmetadata import add_checkmetadata_parser
 from .doctor import add_doctor_parser
 from .jobs import add_jobs_parser
@@ -113,6 +114,7 @@ def make_parser() -> argparse.ArgumentParser:
     add_server_parser(commands)
     add_worker_parser(commands)
     add_jobs_parser(commands)
+    add_bot_parser(commands)
     add_doctor_parser(commands)
     for name, text in (
         ("test", "run the tests (pytest's options); by the launcher"),

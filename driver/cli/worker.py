@@ -84,7 +84,7 @@ def _run(options: argparse.Namespace) -> int:
     if not servers or options.comfyui:
         servers.append(ManagedServer(comfyui=Path(options.comfyui) if options.comfyui else None))
     if not options.verbose:
-        _say_warnings()
+        say_warnings()
     print(f"Worker of {shown(database)}, {len(servers)} ComfyUI. Ctrl-C ends it.", file=sys.stderr, flush=True)
 
     async def work() -> None:
@@ -105,7 +105,7 @@ def _run(options: argparse.Namespace) -> int:
     return DONE
 
 
-def _say_warnings() -> None:
+def say_warnings() -> None:
     """Show warnings of the cluster on the terminal: a worker has nobody else to tell."""
     handler = logging.StreamHandler()
     handler.setLevel(logging.WARNING)

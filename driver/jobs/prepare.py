@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ...nodes.command import CommandError, format_command, parse_command
+from ...nodes.generation import Generation
 from ...nodes.parameters import BY_NAME, MIN_SIDE
 from ...nodes.recall import recall
 from ...nodes.settings import settings_for
@@ -49,11 +50,16 @@ class Task:
 
 
 def prepare(
-    source: Source, command: str, output: Output, rules: Rules | None = None, options: Options | None = None
+    source: Source,
+    command: str,
+    output: Output,
+    rules: Rules | None = None,
+    options: Options | None = None,
+    known: Generation | None = None,
 ) -> Task:
     """Read or fetch the source, sanitize it, and check that it can be upscaled with that command.
 
-    Raises CommandError, SourceError and NoPromptError.
+    known: how it was made, where that is known from elsewhere; in place of what the file says. Raises CommandError, SourceError and NoPromptError.
     """
     options = options or Options()
     parsed = parse_command(command)
@@ -62,7 +68,7 @@ def prepare(
         raise SourceError(
             f"{image.name} has {image.width}x{image.height} pixels; at least {MIN_SIDE}x{MIN_SIDE} are needed."
         )
-    clean = clean_image(image.data, image.name, recall(image.data), (rules or Rules()).max_pixels)
+    clean = clean_image(image.data, image.name, known or recall(image.data), (rules or Rules()).max_pixels)
     settings = settings_for(clean.generation, parsed)  # what cannot be run is said before a server is started
     job = Job(
         id=options.job_id,

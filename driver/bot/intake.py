@@ -1,0 +1,163 @@
+"""From a request to jobs in the queue: the picture is had, read and stored at once, then the job is one transaction."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import hashlib
+import io
+import logging
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from ...nodes.command import parse_command
+from ...nodes.generation import Generation, from_dict
+from ...nodes.recall import recall
+from ..cluster.errors import MissingObject
+from ..cluster.store import Store
+from ..cluster.submission import Accepted
+from ..cluster.values import job_of
+from ..jobs import auto_power
+from ..jobs.job import Options
+from ..jobs.output import Output
+from ..jobs.prepare import Task, prepare
+from ..sources.fetch import FetchPolicy, public_url
+from ..sources.load import Rules, fetch
+from .config import BotConfig
+from .database import BotDatabase
+from .pictures import pixel_hash
+from .refusals import PICTURE, Refusal
+from .values import Request, job_id, shown_data, with_values
+
+log = logging.getLogger(__name__)
+
+THREADS = 4
+"""Pictures that are fetched and read at a time."""
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A request whose jobs are in the queue."""
+
+    request: Request
+    accepted: Accepted
+
+
+class Intake:
+    """Takes requests. policy: how links are fetched; None: as usual. token: of the bot, which renews expired links."""
+
+    def __init__(
+        self, database: BotDatabase, store: Store, config: BotConfig, token: str, policy: FetchPolicy | None = None
+    ) -> None:
+        self._database, self._store, self._config = database, store, config
+        self._token, self._policy = token, policy
+        self._rules = Rules(config.allow_hosts, config.max_pixels)
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="intake")
+
+    def close(self) -> None:
+        """Wait for nothing more."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def take(self, request: Request) -> Taken:
+        """Read the picture of a request that is written down and put its jobs into the queue.
+
+        Done a second time, after a restart, it finds the jobs there. Raises DistilleryError, Refusal, what OUTAGE names.
+        """
+        data, name = await self._in_thread(self._picture, request, await self._parent_image(request))
+        known = await self._known(request, data)
+        task = await self._in_thread(self._prepare, request, data, name, known)
+        await self._in_thread(self._store.put_once, "sources", task.image.png)
+        jobs = [(job_of(t, request.user, request.tier), t.job.command) for t in self._tasks(request, task)]
+        shown = shown_data(
+            task.image.generation, jobs[0][0].image, task.image.width, task.image.height, request.source.spoiler
+        )
+        shown["name"] = name
+        accepted = await self._database.submit(request, jobs, {**request.data, **shown})
+        return Taken(replace(request, state="waiting", data={**request.data, **shown}), accepted)
+
+    async def fetch(self, request: Request) -> tuple[bytes, Generation]:
+        """Return a picture's bytes and what is known of how it was made. Raises DistilleryError."""
+        data, _ = await self._in_thread(self._picture, request, await self._parent_image(request))
+        known = await self._known(request, data)
+        return data, known if known is not None else await self._in_thread(recall, data)
+
+    async def next_job(self, request: Request, number: int, command: str) -> None:
+        """Put one more job of a request that tries powers into the queue."""
+        png = await self._in_thread(self._store.get_by_hash, f"sources/{request.data['image']}.png")
+        task = await self._in_thread(
+            self._prepare, replace(request, command=command, kind="one"), png, self._name(request), None
+        )
+        job = replace(task.job, id=job_id(request.id, number), command=command)
+        await self._database.submit(
+            request, [(job_of(replace(task, job=job), request.user, request.tier), command)], request.data
+        )
+
+    def _tasks(self, request: Request, task: Task) -> Sequence[Task]:
+        if request.kind != "sweep":
+            return [task]
+        commands = [with_values(request.command, power=0.0)]
+        commands += [with_values(request.command, power=power) for power in self._config.sweep_powers]
+        stem = task.job.stem
+        return [
+            replace(
+                task,
+                job=replace(
+                    task.job, id=job_id(request.id, at), command=text, stem=f"{stem}_power{parse_command(text).power:g}",
+                    checkpoint=task.job.checkpoint if at else None,
+                ),
+            )
+            for at, text in enumerate(commands)
+        ]  # fmt: skip
+
+    async def _parent_image(self, request: Request) -> str | None:
+        if not request.source.parent:
+            return None
+        parent = await self._database.request(request.source.parent)
+        if parent is None or "image" not in parent.data:
+            raise _gone()
+        return f"sources/{parent.data['image']}.png"
+
+    def _picture(self, request: Request, stored: str | None) -> tuple[bytes, str]:
+        """Fetch the picture; returns the bytes of its file and its name."""
+        if stored is not None:
+            try:
+                return self._store.get_by_hash(stored), self._name(request)
+            except MissingObject:
+                raise _gone() from None
+        return fetch(request.source.url, self._rules.allow_hosts, self._policy, self._token)
+
+    def _prepare(self, request: Request, data: bytes, name: str, known: Generation | None) -> Task:
+        command = auto_power.first_command(request.command) if request.kind == "auto" else request.command
+        if request.kind == "sweep":  # of its jobs the one that asks for most: a prompt, a checkpoint
+            command = with_values(request.command, power=self._config.sweep_powers[0])
+        file = io.BytesIO(data)
+        file.name = name
+        task = prepare(file, command, Output(Path(".")), self._rules, Options(True, job_id=job_id(request.id)), known)
+        source = public_url(request.source.url) if request.source.url else name
+        deadline = time.time() + self._config.deadline_hours * 3600
+        text = with_values(command, power=0.0) if request.kind == "auto" else command
+        job = dataclasses.replace(task.job, source=source, deadline=deadline, command=text)
+        return replace(task, job=job)
+
+    async def _known(self, request: Request, data: bytes) -> Generation | None:
+        """Return how a picture was made that the bot has sent itself, where its file does not say so any more."""
+        if not (await self._in_thread(recall, data)).empty:
+            return None
+        pixels = await self._in_thread(pixel_hash, data, self._config.max_pixels)
+        found = await self._database.recall(hashlib.sha256(data).hexdigest(), pixels, request.source.attachment)
+        return None if found is None else from_dict(found)
+
+    @staticmethod
+    def _name(request: Request) -> str:
+        return str(request.data.get("name") or PurePosixPath(request.source.name).name or "image.png")
+
+    async def _in_thread(self, work: Any, *arguments: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
+
+
+def _gone() -> Refusal:
+    return Refusal("The picture of that request is no longer kept. Send it again.", (PICTURE,))

@@ -92,7 +92,9 @@ def command_of(options: Mapping[str, Any]) -> tuple[str, bool]:
         raise CommandError("--power is given twice; give it once.")
     for parameter in PARAMETERS:  # before they are put together, where one could be taken for two
         if parameter.name in given:
-            parse_value(parameter, str(given[parameter.name]))
+            value, _ = parse_value(parameter, str(given[parameter.name]))
+            if parameter.kind in ("int", "float"):
+                given[parameter.name] = value
     command = command_text(text, given)
     return format_command(parse_command(command)), automatic
 

@@ -1,0 +1,122 @@
+"""A guild, a channel, a user, the bot and workers whose jobs wait: what most tests of the bot begin with."""
+
+from __future__ import annotations
+
+import io
+import json
+from contextlib import contextmanager
+from typing import Any
+
+from bot_bench import BotThread
+from cluster_database import Cluster
+from cluster_workers import WaitingBackend, until
+from discord_stand_in import DiscordStandIn
+from job_images import picture, plain_graph
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from distillery.driver.bot.config import BotConfig
+from distillery.nodes.parameters import MINI_NAME
+
+
+def png(seed: int | None = 300, side: int = 96, graph: Any = None, shade: int = 0) -> bytes:
+    """A picture that says how it was made. seed: milliseconds that its job waits; None: it says nothing. shade: tells pictures apart."""
+    info = PngInfo()
+    if seed is not None:
+        info.add_text("prompt", json.dumps(graph or plain_graph(seed=seed)))
+    out = io.BytesIO()
+    image = picture(side, side)
+    image.putpixel((0, 0), (shade % 256, shade // 256 % 256, 0))
+    image.save(out, "PNG", pnginfo=info)
+    return out.getvalue()
+
+
+def opened(data: bytes) -> Image.Image:
+    image = Image.open(io.BytesIO(data))
+    image.load()
+    return image
+
+
+class Scene:
+    """Who and what is there. Its bot and its worker are ended by :func:`scene`."""
+
+    def __init__(self, discord_: DiscordStandIn, cluster: Cluster, config: BotConfig | None) -> None:
+        self.discord, self.cluster, self.config = discord_, cluster, config
+        self.guild = discord_.guild("Painters")
+        self.channel = discord_.channel(self.guild, "pictures")
+        self.user = discord_.user("jane")
+        self.other = discord_.user("joe")
+        for user in (self.user, self.other):
+            discord_.join(user, self.guild)
+        self.bot: BotThread | None = None
+        self.workers: list[Any] = []
+
+    def start(self, shards: Any = None) -> BotThread:
+        self.bot = BotThread(self.discord, self.cluster, self.config, shards)
+        return self.bot
+
+    def worker(self, backend: WaitingBackend | None = None, models=(MINI_NAME,), slots: int = 1, **more: Any) -> Any:
+        self.workers.append(self.cluster.worker(backend, slots, models, **more))
+        return self.workers[-1]
+
+    def upload(self, data: bytes | None = None, name: str = "hill.png", channel: Any = None, user: Any = None, **more: Any) -> Any:
+        return self.discord.upload(user or self.user, channel or self.channel, data if data is not None else png(), name, **more)
+
+    def upscale(self, data: bytes | None = None, user: Any = None, channel: Any = None, **options: Any) -> Any:
+        """Use /upscale on a picture, and wait for the answer."""
+        where = channel or self.channel
+        options.setdefault("image", self.upload(data, channel=where, user=user))
+        given = {name: value for name, value in options.items() if value is not None}
+        return self.discord.slash(user or self.user, where, "upscale", given).answered(10)
+
+    def card(self, call: Any, timeout: float = 10) -> Any:
+        """The card that answered a call."""
+        return self.discord.wait(lambda: call.message, timeout, "a card")
+
+    def result(self, call: Any, timeout: float = 30) -> Any:
+        """The card of a call once it shows its result."""
+        card = self.card(call)
+        self.discord.wait(lambda: "Delete" in self.buttons(card) and "Cancel" not in self.buttons(card), timeout, "a result")
+        return card
+
+    def buttons(self, message: Any) -> dict[str, str]:
+        return self.discord.buttons(message)
+
+    def text(self, message: Any) -> str:
+        return "\n".join(self.discord.texts(message))
+
+    def press(self, label: str, message: Any, user: Any = None) -> Any:
+        return self.discord.press(user or self.user, message, self.buttons(message)[label]).answered(10)
+
+    def rows(self, query: str, *arguments: Any) -> list[dict]:
+        return self.cluster.database.rows(query, *arguments)
+
+    def states(self) -> dict[str, int]:
+        rows = self.rows("SELECT state, count(*) AS n FROM distillery_bot_requests GROUP BY state")
+        return {row["state"]: row["n"] for row in rows}
+
+    def command(self, message: Any) -> str:
+        """The command of the request whose card a message is."""
+        number = next(iter(self.buttons(message).values())).split(":")[2]
+        (row,) = self.rows("SELECT COALESCE(data->>'final', command) AS c FROM distillery_bot_requests WHERE id = %s", number)
+        return row["c"]
+
+    def until(self, condition: Any, seconds: float = 30) -> None:
+        until(condition, seconds)
+
+
+@contextmanager
+def scene(discord_: DiscordStandIn, cluster: Cluster, config: BotConfig | None = None, work: bool = True, start: bool = True) -> Any:
+    """A scene with a running bot and, with ``work``, a worker."""
+    made = Scene(discord_, cluster, config)
+    try:
+        if work:
+            made.worker()
+        if start:
+            made.start()
+        yield made
+    finally:
+        if made.bot is not None:
+            made.bot.stop()
+        for worker in made.workers:
+            worker.stop()

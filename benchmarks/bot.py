@@ -74,7 +74,10 @@ def load(users: int, per_minute: float, minutes: float, number: int, millisecond
             time.sleep(1)
         memory.append(round(process.memory_info().rss / 2**20, 1))
         drained = time.monotonic() - started - took
-        states = {r["state"]: r["count"] for r in cluster.database.rows("SELECT state, count(*) FROM distillery_bot_requests GROUP BY state")}
+        states = {
+            r["state"]: r["count"]
+            for r in cluster.database.rows("SELECT state, count(*) FROM distillery_bot_requests GROUP BY state")
+        }
         finished = [c for c in calls if c.message is not None and "Delete" in discord_.buttons(c.message)]
         messages = sum(len(discord_.messages(channel)) for channel in channels)
         bot.end()

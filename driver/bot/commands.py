@@ -26,8 +26,6 @@ from .values import Request, SourceRef
 
 log = logging.getLogger(__name__)
 
-MODELS_FRESH = 10.0
-"""Seconds for which the names of checkpoints are known."""
 LONG = 80
 """Characters from which on a value has a block of its own."""
 LISTED = 8
@@ -39,7 +37,6 @@ class Commands:
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._models: tuple[float, list[str]] = (-1e9, [])
 
     def add_to(self, tree: app_commands.CommandTree[Any]) -> None:
         """Add all commands."""
@@ -124,19 +121,10 @@ class Commands:
     async def _complete_model(
         self, interaction: discord.Interaction[Any], typed: str
     ) -> list[app_commands.Choice[str]]:
-        return parameters.suggestions(typed, await self.models())
-
-    async def models(self) -> list[str]:
-        """Return the checkpoints that workers have."""
-        if time.monotonic() - self._models[0] > MODELS_FRESH:
-            try:
-                rows = await self._service.database.rows(
-                    "SELECT DISTINCT m FROM distillery_workers, unnest(models) AS m WHERE state <> 'draining' ORDER BY m"
-                )
-                self._models = (time.monotonic(), [row["m"] for row in rows])
-            except OUTAGE:
-                pass
-        return self._models[1]
+        try:
+            return parameters.suggestions(typed, await self._service.database.models())
+        except OUTAGE:
+            return []
 
     # --- how was this made? ---
 

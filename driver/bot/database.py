@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,6 +20,9 @@ from .values import KIND, Request, job_id, read_request
 
 __all__ = ["OUTAGE", "BotDatabase", "Cooldown"]
 
+MODELS_FRESH = 10.0
+"""Seconds for which the names of checkpoints are known."""
+
 
 class Cooldown(LimitReached):
     """The user's last request was too short a time ago. ``seconds``: to wait."""
@@ -34,6 +38,7 @@ class BotDatabase:
     def __init__(self, conninfo: str, config: BotConfig, size: int = 8) -> None:
         self.conninfo = conninfo
         self._config = config
+        self._models: tuple[float, list[str]] = (-1e9, [])
         self._pool: AsyncConnectionPool[psycopg.AsyncConnection[Row]] = AsyncConnectionPool(
             conninfo,
             kwargs={"row_factory": dict_row, "autocommit": True, **CONNECT},
@@ -200,6 +205,15 @@ class BotDatabase:
     async def place(self, job: str) -> Row | None:
         """Return place, seconds and slots of a waiting job."""
         return await self.row("SELECT * FROM distillery_place_v1(%s)", job)
+
+    async def models(self) -> list[str]:
+        """Return the names of the checkpoints that workers have."""
+        if time.monotonic() - self._models[0] > MODELS_FRESH:
+            rows = await self.rows(
+                "SELECT DISTINCT m FROM distillery_workers, unnest(models) AS m WHERE state <> 'draining' ORDER BY m"
+            )
+            self._models = (time.monotonic(), [row["m"] for row in rows])
+        return self._models[1]
 
     # --- deliveries ---
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from ...nodes.command import parse_command
 from ...nodes.generation import Generation, from_dict
+from ...nodes.model_files.names import match_name, nearest
 from ...nodes.recall import recall
 from ..cluster.errors import MissingObject
 from ..cluster.store import Store
@@ -30,7 +31,8 @@ from ..sources.load import Rules, fetch
 from .config import BotConfig
 from .database import BotDatabase
 from .pictures import pixel_hash
-from .refusals import PICTURE, Refusal
+from .refusals import COMMAND, PICTURE, Refusal
+from .texts import plain
 from .values import Request, job_id, shown_data, with_values
 
 log = logging.getLogger(__name__)
@@ -67,6 +69,7 @@ class Intake:
 
         Done a second time, after a restart, it finds the jobs there. Raises DistilleryError, Refusal, what OUTAGE names.
         """
+        await self._check_model(request)
         data, name = await self._in_thread(self._picture, request, await self._parent_image(request))
         known = await self._known(request, data)
         task = await self._in_thread(self._prepare, request, data, name, known)
@@ -78,6 +81,16 @@ class Intake:
         shown["name"] = name
         accepted = await self._database.submit(request, jobs, {**request.data, **shown})
         return Taken(replace(request, state="waiting", data={**request.data, **shown}), accepted)
+
+    async def _check_model(self, request: Request) -> None:
+        """Raise Refusal for a checkpoint that no worker has, where one has a name like it; others can be aliases."""
+        wanted = parse_command(request.command).model
+        if wanted is not None:
+            there = await self._database.models()
+            near = nearest(wanted, there) if match_name(wanted, there) is None else []
+            if near:
+                names = ", ".join(f"**{plain(name, 60)}**" for name in near[:3])
+                raise Refusal(f"No machine has the checkpoint {plain(wanted, 80)}. There is {names}.", (COMMAND,))
 
     async def fetch(self, request: Request) -> tuple[bytes, Generation]:
         """Return a picture's bytes and what is known of how it was made. Raises DistilleryError."""

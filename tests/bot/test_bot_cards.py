@@ -38,7 +38,9 @@ def test_from_the_command_to_the_result_in_one_message(there) -> None:
     assert [opened(file).format for file in files] == ["PNG", "WEBP"]
     (row,) = there.rows("SELECT * FROM distillery_bot_requests")
     assert (row["state"], row["delivered_by"], row["message_id"]) == ("delivered", "token", card.id)
-    assert int(there.rows("SELECT id FROM distillery_jobs")[0]["id"], 16) == call.id  # the interaction's id is the job's
+    assert (
+        int(there.rows("SELECT id FROM distillery_jobs")[0]["id"], 16) == call.id
+    )  # the interaction's id is the job's
     there.until(lambda: there.rows("SELECT 1 FROM distillery_deliveries WHERE state = 'delivered'"))
     assert len(there.rows("SELECT 1 FROM distillery_bot_pictures")) == 1
     log = [r for r in there.discord.requests if r.status >= 400]
@@ -83,7 +85,9 @@ def test_buttons_are_their_owners_unless_the_server_says_otherwise(there) -> Non
 def test_the_prompt_is_shown_to_its_owner_alone(there) -> None:
     card = there.result(there.upscale(png(50)))
     call = there.press("Prompt", card)
-    assert call.ephemeral and "a painted hill" in there.text(there.card(call)) and "ugly" in there.text(there.card(call))
+    assert (
+        call.ephemeral and "a painted hill" in there.text(there.card(call)) and "ugly" in there.text(there.card(call))
+    )
 
 
 def test_cancel_and_try_again(there) -> None:
@@ -120,7 +124,9 @@ def test_a_sweep_has_a_button_for_each_of_its_pictures(there) -> None:
 def test_power_auto_tries_powers_and_shows_the_best(there) -> None:
     card = there.result(there.upscale(png(50), power="auto"), 60)
     assert "was chosen" in there.text(card)
-    powers = [parse_command(r["c"]).power for r in there.rows("SELECT command AS c FROM distillery_bot_jobs ORDER BY number")]
+    powers = [
+        parse_command(r["c"]).power for r in there.rows("SELECT command AS c FROM distillery_bot_jobs ORDER BY number")
+    ]
     assert powers[0] == 0 and len(powers) >= 3 and len(set(powers)) == len(powers)
     assert parse_command(there.command(card)).power in powers[1:]
 
@@ -151,7 +157,9 @@ def test_menus_on_messages(there) -> None:
 def test_a_form_takes_the_image_where_none_was_given(there) -> None:
     call = there.discord.slash(there.user, there.channel, "upscale", {"power": "0.1"}).answered()
     assert call.modal is not None
-    sent = there.discord.submit(there.user, call, {"image": there.upload(png(50)), "params": "--power 0.15"}).answered(5)
+    sent = there.discord.submit(there.user, call, {"image": there.upload(png(50)), "params": "--power 0.15"}).answered(
+        5
+    )
     assert parse_command(there.command(there.result(sent))).power == 0.15
 
 
@@ -209,7 +217,9 @@ def test_admins_pause_ban_and_drain(discord_, cluster) -> None:
         there.discord.join(owner, there.guild, permissions=1 << 3)
 
         def admin(name: str, **options):
-            return there.text(there.card(there.discord.slash(owner, there.channel, "admin", options, subcommand=name).answered()))
+            return there.text(
+                there.card(there.discord.slash(owner, there.channel, "admin", options, subcommand=name).answered())
+            )
 
         assert "Queue" in admin("stats")
         assert "No requests" in admin("pause")
@@ -249,7 +259,10 @@ def test_limits_and_tiers(discord_, cluster) -> None:
         there.discord.join(there.other, elsewhere.guild)
         image = there.upload(png(50), channel=elsewhere, user=there.other)
         free = there.discord.slash(there.other, elsewhere, "upscale-free", {"image": image}).answered(5)
-        assert there.card(free) and there.rows("SELECT count(*) AS n FROM distillery_jobs WHERE tier = 'free'")[0]["n"] == 1
+        assert (
+            there.card(free)
+            and there.rows("SELECT count(*) AS n FROM distillery_jobs WHERE tier = 'free'")[0]["n"] == 1
+        )
         image = there.upload(png(50, shade=2), channel=elsewhere, user=there.other)
         second = there.discord.slash(there.other, elsewhere, "upscale-free", {"image": image}).answered(5)
         assert second.ephemeral and "1 a day" in there.text(there.card(second))

@@ -37,7 +37,11 @@ def test_each_parameter_of_the_table_is_an_option_with_its_range_and_its_choices
         if parameter.kind == "choice":
             assert [choice["value"] for choice in option["choices"]] == list(parameter.choices)
         elif parameter.kind == "float" and parameter.name != "power":
-            assert (option["type"], option["min_value"], option["max_value"]) == (10, parameter.minimum, parameter.maximum)
+            assert (option["type"], option["min_value"], option["max_value"]) == (
+                10,
+                parameter.minimum,
+                parameter.maximum,
+            )
         else:
             assert option["type"] == 3  # seeds do not fit into Discord's numbers, and power takes "auto"
 

@@ -38,7 +38,10 @@ def parts(view) -> list[dict]:
 
     def walk(component):
         found.append(component)
-        for child in [*component.get("components", ()), *([component["accessory"]] if "accessory" in component else ())]:
+        for child in [
+            *component.get("components", ()),
+            *([component["accessory"]] if "accessory" in component else ()),
+        ]:
             walk(child)
 
     for component in view.to_components():
@@ -83,7 +86,9 @@ def test_texts_of_others_mention_nobody_and_link_nowhere(name) -> None:
     for part in made(ALL[name]):
         text = part.get("content", "")
         outside = "".join(text.split("```")[::2])  # a block of code shows what is in it as it is
-        assert "https://evil" not in outside and "<@123>" not in outside and "@everyone" not in outside.replace("\\@", "")
+        assert (
+            "https://evil" not in outside and "<@123>" not in outside and "@everyone" not in outside.replace("\\@", "")
+        )
         assert "\u202e" not in text
 
 
@@ -101,7 +106,8 @@ def test_a_block_cannot_be_left(text) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(0, "0 s"), (59.6, "60 s"), (125, "2 min 5 s"), (180, "3 min"), (4260, "1 h 11 min"), (-3, "0 s")]
+    ("seconds", "text"),
+    [(0, "0 s"), (59.6, "60 s"), (125, "2 min 5 s"), (180, "3 min"), (4260, "1 h 11 min"), (-3, "0 s")],
 )
 def test_durations(seconds, text) -> None:
     assert texts.seconds(seconds) == text

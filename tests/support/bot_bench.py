@@ -61,7 +61,9 @@ class BotThread:
             self._made.set()
 
     async def _work(self) -> None:
-        conninfo, store = await asyncio.to_thread(prepare_cluster, WorkerOptions(self.cluster.url, self.cluster.store.url))
+        conninfo, store = await asyncio.to_thread(
+            prepare_cluster, WorkerOptions(self.cluster.url, self.cluster.store.url)
+        )
         await asyncio.to_thread(ensure_schema, conninfo, BOT)
         database = BotDatabase(conninfo, self.config, size=4)
         self.bot = Bot(self.config, database, store, self.discord.token, self.discord.policy, self.shards)

@@ -59,8 +59,12 @@ class Scene:
         self.workers.append(self.cluster.worker(backend, slots, models, **more))
         return self.workers[-1]
 
-    def upload(self, data: bytes | None = None, name: str = "hill.png", channel: Any = None, user: Any = None, **more: Any) -> Any:
-        return self.discord.upload(user or self.user, channel or self.channel, data if data is not None else png(), name, **more)
+    def upload(
+        self, data: bytes | None = None, name: str = "hill.png", channel: Any = None, user: Any = None, **more: Any
+    ) -> Any:
+        return self.discord.upload(
+            user or self.user, channel or self.channel, data if data is not None else png(), name, **more
+        )
 
     def upscale(self, data: bytes | None = None, user: Any = None, channel: Any = None, **options: Any) -> Any:
         """Use /upscale on a picture, and wait for the answer."""
@@ -76,7 +80,9 @@ class Scene:
     def result(self, call: Any, timeout: float = 30) -> Any:
         """The card of a call once it shows its result."""
         card = self.card(call)
-        self.discord.wait(lambda: "Delete" in self.buttons(card) and "Cancel" not in self.buttons(card), timeout, "a result")
+        self.discord.wait(
+            lambda: "Delete" in self.buttons(card) and "Cancel" not in self.buttons(card), timeout, "a result"
+        )
         return card
 
     def buttons(self, message: Any) -> dict[str, str]:
@@ -98,7 +104,9 @@ class Scene:
     def command(self, message: Any) -> str:
         """The command of the request whose card a message is."""
         number = next(iter(self.buttons(message).values())).split(":")[2]
-        (row,) = self.rows("SELECT COALESCE(data->>'final', command) AS c FROM distillery_bot_requests WHERE id = %s", number)
+        (row,) = self.rows(
+            "SELECT COALESCE(data->>'final', command) AS c FROM distillery_bot_requests WHERE id = %s", number
+        )
         return row["c"]
 
     def until(self, condition: Any, seconds: float = 30) -> None:
@@ -106,7 +114,9 @@ class Scene:
 
 
 @contextmanager
-def scene(discord_: DiscordStandIn, cluster: Cluster, config: BotConfig | None = None, work: bool = True, start: bool = True) -> Any:
+def scene(
+    discord_: DiscordStandIn, cluster: Cluster, config: BotConfig | None = None, work: bool = True, start: bool = True
+) -> Any:
     """A scene with a running bot and, with ``work``, a worker."""
     made = Scene(discord_, cluster, config)
     try:

@@ -89,12 +89,20 @@ def fit(png: bytes, stem: str, limit: int, link: Callable[[], str | None], hours
 def _small(file: Path, limit: int) -> bytes:
     with open_image(file, only="PNG") as image:
         picture = image.convert("RGB")
+    return _webp(
+        picture.resize((max(1, picture.width // 2), max(1, picture.height // 2)), Image.Resampling.LANCZOS), limit
+    )
+
+
+def _webp(picture: Image.Image, limit: int) -> bytes:
+    """Return a picture as WebP of at most so many bytes: of less quality, then of half the size, and again."""
     while True:
-        picture = picture.resize((max(1, picture.width // 2), max(1, picture.height // 2)), Image.Resampling.LANCZOS)
-        out = io.BytesIO()
-        picture.save(out, "WEBP", quality=80, method=4)
-        if out.tell() <= limit or min(picture.size) < 64:
-            return out.getvalue()
+        for quality in (92, 80, 60):
+            out = io.BytesIO()
+            picture.save(out, "WEBP", quality=quality, method=4)
+            if out.tell() <= limit or min(picture.size) < 64:
+                return out.getvalue()
+        picture = picture.resize((picture.width // 2, picture.height // 2), Image.Resampling.LANCZOS)
 
 
 def before(source: bytes) -> bytes:
@@ -130,9 +138,4 @@ def sheet(pictures: Sequence[tuple[str, bytes]], limit: int) -> bytes:
         reference, strongest = (levels(opened(cell.picture)) for cell in (cells[0], cells[-1]))
         tile = min(448, reference.shape[1])
         image = contact_sheet([cells], most_changed(reference, strongest, tile, tile), tile)
-    for quality in (92, 80, 60):
-        out = io.BytesIO()
-        image.save(out, "WEBP", quality=quality, method=4)
-        if out.tell() <= limit - RESERVE:
-            break
-    return out.getvalue()
+    return _webp(image, limit - RESERVE)

@@ -10,7 +10,6 @@ pytest.importorskip("discord", reason="the extra [bot] is not installed")
 pytest.importorskip("procrastinate", reason="the extra [cluster] is not installed")
 
 from cluster_database import Cluster, new_cluster
-from discord_stand_in import DiscordStandIn
 from postgres import Postgres
 
 
@@ -29,6 +28,8 @@ def cluster(bot_postgres: Postgres, tmp_path) -> Iterator[Cluster]:
 
 
 @pytest.fixture
-def discord_() -> Iterator[DiscordStandIn]:
+def discord_() -> Iterator[object]:
+    from discord_stand_in import DiscordStandIn
+
     with DiscordStandIn() as made:
         yield made

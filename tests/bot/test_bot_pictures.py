@@ -84,6 +84,6 @@ def test_pixels_have_one_hash_whatever_became_of_the_file(alpha) -> None:
 def test_before_and_sheets_are_small() -> None:
     assert max(Image.open(io.BytesIO(before(png(smooth(2000))))).size) == 1536
     pictures = [(f"power {n}", png(noise(300, n))) for n in range(5)]
-    made = sheet(pictures, 400_000)
-    assert len(made) <= 400_000 and Image.open(io.BytesIO(made)).width > 5 * 250
+    made = sheet(pictures, 700_000)
+    assert len(made) <= 700_000 and Image.open(io.BytesIO(made)).width > 5 * 250
     assert drift_of(pictures[0][1], pictures[0][1]).within and not drift_of(pictures[0][1], pictures[1][1]).within

@@ -52,7 +52,7 @@ def load(users: int, per_minute: float, minutes: float, number: int, millisecond
         for user in people:
             for guild in guilds:
                 discord_.join(user, guild)
-        workers = [WorkerProcess(cluster.url, cluster.store.url, 2) for _ in range(number)]
+        workers = [WorkerProcess(cluster.url, cluster.store.url, 2, "--by-image") for _ in range(number)]
         bot = BotProcess(discord_, cluster, tiers={"member": {"queued": 1000, "running": 100}}, guild_queued=100_000)
         process = psutil.Process(bot.process.pid)
         pictures = [png(milliseconds, shade=n) for n in range(50)]

@@ -75,9 +75,7 @@ class Intake:
         task = await self._in_thread(self._prepare, request, data, name, known)
         await self._in_thread(self._store.put_once, "sources", task.image.png)
         jobs = [(job_of(t, request.user, request.tier), t.job.command) for t in self._tasks(request, task)]
-        shown = shown_data(
-            task.image.generation, jobs[0][0].image, task.image.width, task.image.height, request.source.spoiler
-        )
+        shown = shown_data(task.image.generation, jobs[0][0].image, task.image.width, task.image.height)
         shown["name"] = name
         accepted = await self._database.submit(request, jobs, {**request.data, **shown})
         return Taken(replace(request, state="waiting", data={**request.data, **shown}), accepted)

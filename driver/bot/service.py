@@ -77,13 +77,15 @@ class Service:
         self.taking += 1
         try:
             await self.gate(interaction)
+            if source is not None:
+                hidden = await self._hidden(interaction, source)
+                request = replace(request, data={**request.data, "spoiler": hidden})
             if not await self.database.receive(request):
                 return  # Discord has sent it again: it is being answered
             if fault is not None:
                 raise not_understood(fault)
             if source is None:
                 raise no_image()
-            request = replace(request, data={**request.data, "spoiler": await self._hidden(interaction, source)})
             taken = await self._take(interaction, request, began)
         except BaseException as error:
             if isinstance(error, asyncio.CancelledError):
@@ -136,7 +138,7 @@ class Service:
     ) -> None:
         """Tell a user why a request is not taken."""
         refusal = refusal_of(error)
-        if not isinstance(error, DistilleryError | Refusal | OUTAGE):
+        if not isinstance(error, (DistilleryError, Refusal, *OUTAGE)):
             log.error("unexpected error", exc_info=error)
         kept = request is not None
         if request is not None:

@@ -119,13 +119,12 @@ def power_of(command: str) -> float:
     return POWER if power is None else power
 
 
-def shown_data(generation: Generation, image: str, width: int, height: int, spoiler: bool) -> dict[str, Any]:
+def shown_data(generation: Generation, image: str, width: int, height: int) -> dict[str, Any]:
     """Return what a card shows of a picture. image: its SHA-256 in the store; width, height: of the source in pixels."""
     return {
         "image": image,
         "width": width,
         "height": height,
-        "spoiler": spoiler,
         "origin": generation.origin,
         "checkpoint": generation.checkpoint,
         "seed": str(generation.seed) if generation.seed is not None else None,  # JSON's numbers are too small

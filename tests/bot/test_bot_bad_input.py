@@ -125,7 +125,7 @@ def test_animated_and_other_formats_are_taken(there) -> None:
 
 def test_an_expired_link_is_renewed_by_the_bots_token(there) -> None:
     image = there.upload(png(50))
-    url = there.discord.expired(image)
+    url = there.discord.files.link(image, issued=1.7e9)
     there.result(there.upscale(image=None, url=url))
 
 

@@ -19,11 +19,11 @@ def there(discord_, cluster):
 
 
 def test_from_the_command_to_the_result_in_one_message(there) -> None:
-    call = there.upscale(png(1500), power="0.2")
+    call = there.upscale(png(5000), power="0.2")
     assert call.latency < 1.5 and not call.ephemeral
     card = there.card(call)
     text = there.text(card)
-    assert "hill.png" in text and "96×96" in text and "192×192" in text and "1500" in text and "0.2" in text
+    assert "hill.png" in text and "96×96" in text and "192×192" in text and "5000" in text and "0.2" in text
     assert "painted hill" not in text  # prompts are their owner's
     assert set(there.buttons(card)) == {"Cancel", "Prompt"}
     there.discord.wait(lambda: "▰" in there.text(card) or "Waiting" in there.text(card), 10, "progress")
@@ -72,8 +72,7 @@ def test_buttons_are_their_owners_unless_the_server_says_otherwise(there) -> Non
     card = there.result(there.upscale(png(50)))
     call = there.press("More power", card, there.other)
     assert call.ephemeral and "Apps → Upscale" in there.text(there.card(call))
-    manager = there.discord.user("boss")
-    there.discord.join(manager, there.guild, permissions=1 << 5)
+    manager = there.manager()
     told = there.discord.slash(manager, there.channel, "settings", {"buttons": "all"}).answered()
     assert told.ephemeral and "everybody's" in there.text(there.card(told))
     assert not there.press("More power", card, there.other).ephemeral
@@ -184,9 +183,9 @@ def test_a_command_that_is_not_understood_can_be_changed(there) -> None:
 
 def test_what_is_offered_while_one_types(there) -> None:
     there.until(lambda: there.rows("SELECT 1 FROM distillery_workers WHERE state = 'ready'"))
-    assert there.discord.autocomplete(there.user, there.channel, "upscale", "model", "dist") == ["distillery-mini"]
-    assert "auto" in there.discord.autocomplete(there.user, there.channel, "upscale", "power", "")
-    assert there.discord.autocomplete(there.user, there.channel, "upscale", "power", "0.35")[0] == "0.35"
+    assert there.offered("model", "dist") == ["distillery-mini"]
+    assert "auto" in there.offered("power", "")
+    assert there.offered("power", "0.35")[0] == "0.35"
 
 
 def test_queue_usage_and_infos(there) -> None:
@@ -204,17 +203,16 @@ def test_queue_usage_and_infos(there) -> None:
     stats = there.text(there.card(there.discord.slash(there.user, there.channel, "user-stats", {}).answered()))
     assert "0" in stats
     listing = there.card(there.discord.slash(there.user, there.channel, "queue", {}).answered())
-    for custom_id in there.discord.custom_ids(listing):
+    for custom_id in there.custom_ids(listing):
         there.discord.press(there.user, listing, custom_id).answered()
     there.discord.wait(lambda: all("Cancelled" in there.text(there.card(c)) for c in (first, second)), 15, "both ends")
 
 
 def test_admins_pause_ban_and_drain(discord_, cluster) -> None:
     with scene(discord_, cluster) as there:
-        call = there.discord.slash(there.user, there.channel, "admin", {}, subcommand="stats").answered()
+        call = there.discord.slash(there.manager(1 << 3), there.channel, "admin", {}, subcommand="stats").answered()
         assert call.ephemeral and "owners" in there.text(there.card(call))
-        owner = there.discord.owner
-        there.discord.join(owner, there.guild, permissions=1 << 3)
+        owner = there.owner()
 
         def admin(name: str, **options):
             return there.text(
@@ -278,11 +276,10 @@ def test_a_cooldown_between_requests(discord_, cluster) -> None:
 
 
 def test_pictures_that_are_hidden(there) -> None:
-    manager = there.discord.user("boss")
-    there.discord.join(manager, there.guild, permissions=1 << 5)
+    manager = there.manager()
     there.discord.slash(manager, there.channel, "settings", {"pictures": "spoiler"}).answered()
     card = there.result(there.upscale(png(50)))
-    assert all(item["spoiler"] for item in there.discord.gallery(card))
+    assert all(item["spoiler"] for item in there.gallery(card))
     there.discord.slash(manager, there.channel, "settings", {"pictures": "adult"}).answered()
     call = there.upscale(png(50, shade=1))
     assert call.ephemeral and "age-restricted" in there.text(there.card(call))

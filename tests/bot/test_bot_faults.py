@@ -41,7 +41,7 @@ def test_a_card_that_was_deleted_is_sent_anew_once(there) -> None:
 
 def test_a_channel_that_is_gone_is_a_private_message(there) -> None:
     there.card(there.upscale(png(2000)))
-    there.discord.delete(there.channel)
+    there.discord.delete_channel(there.channel)
     private = there.discord.dm(there.user)
     (new,) = there.discord.wait(lambda: there.discord.messages(private), 15, "a private message")
     assert "Delete" in there.buttons(new) and delivered_by(there) == ["dm"]
@@ -50,7 +50,7 @@ def test_a_channel_that_is_gone_is_a_private_message(there) -> None:
 
 def test_a_result_that_reaches_nobody_is_kept_for_the_queue(there) -> None:
     there.card(there.upscale(png(2000)))
-    there.discord.delete(there.channel)
+    there.discord.delete_channel(there.channel)
     there.discord.close_dms(there.user)
     there.until(lambda: there.states() == {"kept": 1}, 15)
     elsewhere = there.discord.channel(there.guild, "elsewhere")
@@ -65,7 +65,7 @@ def test_a_result_that_reaches_nobody_is_kept_for_the_queue(there) -> None:
 def test_rights_that_were_taken_away(there) -> None:
     there.discord.interaction_life = 1.0
     there.card(there.upscale(png(3000)))
-    there.discord.revoke(there.channel)
+    there.discord.permit(there.channel, 0)
     private = there.discord.dm(there.user)
     there.discord.wait(lambda: there.discord.messages(private), 15, "a private message")
     assert delivered_by(there) == ["dm"] and there.discord.invalid < 20
@@ -86,7 +86,7 @@ def test_the_gateway_breaks_in_the_middle(there, resume) -> None:
 
 def test_an_event_that_comes_twice_is_one_request(there) -> None:
     call = there.upscale(png(1000))
-    there.discord.replay(call)
+    there.discord.repeat(call)
     there.result(call)
     time.sleep(1)
     assert len(there.rows("SELECT 1 FROM distillery_jobs")) == 1 and len(there.discord.messages(there.channel)) == 1
@@ -135,7 +135,7 @@ def test_a_storm_of_429(there) -> None:
 
 
 def test_a_result_too_large_for_the_channel_is_made_smaller_and_says_so(there) -> None:
-    there.guild.file_limit = 150_000
+    there.guild.size_limit = 150_000
     data = png(50, side=640)
     assert len(data) > 300_000
     card = there.result(there.upscale(data))
@@ -145,7 +145,7 @@ def test_a_result_too_large_for_the_channel_is_made_smaller_and_says_so(there) -
 
 def test_a_limit_that_was_told_wrong(there) -> None:
     call = there.upscale(png(1000, side=640))
-    there.guild.file_limit = 400_000  # boosts ended meanwhile
+    there.guild.size_limit = 400_000  # boosts ended meanwhile
     card = there.result(call)
     assert len(there.discord.download(card.attachments[0])) <= 400_000
 
@@ -156,7 +156,7 @@ def test_a_job_that_fails_says_why_and_what_can_be_done(there) -> None:
             raise JobOutOfMemory("The GPU ran out of memory.", "KSampler")
 
     there.workers.pop().stop()
-    there.worker(WaitingBackend(fail=fail))
+    there.worker(WaitingBackend(fail=fail, by_image=True))
     call = there.upscale(png(50))
     card = there.card(call)
     there.discord.wait(lambda: "out of memory" in there.text(card), 30, "the error")
@@ -166,7 +166,7 @@ def test_a_job_that_fails_says_why_and_what_can_be_done(there) -> None:
 
 def test_a_worker_dies_and_the_card_says_that_the_job_moved_on(discord_, cluster) -> None:
     with scene(discord_, cluster, work=False) as there:
-        more = ("--dead-after", "3", "--models", MINI_NAME)
+        more = ("--dead-after", "3", "--models", MINI_NAME, "--by-image")
         first = WorkerProcess(cluster.url, cluster.store.url, 1, *more)
         call = there.upscale(png(8000))
         card = there.card(call)
@@ -223,7 +223,7 @@ def test_other_places(there, place) -> None:
     elif place == "thread":
         channel, how = there.discord.channel(there.guild, "thread", kind="thread"), "guild"
     else:  # the app is the user's alone, in a guild without the bot
-        foreign = there.discord.guild("Foreign", bot=False)
+        foreign = there.discord.guild("Foreign", joined=False)
         there.discord.join(there.user, foreign)
         channel, how = there.discord.channel(foreign, "talk"), "user"
     image = there.discord.upload(there.user, channel, png(1500), "hill.png")
@@ -233,7 +233,7 @@ def test_other_places(there, place) -> None:
 
 
 def test_a_user_install_whose_token_dies_is_told_in_private(there) -> None:
-    foreign = there.discord.guild("Foreign", bot=False)
+    foreign = there.discord.guild("Foreign", joined=False)
     there.discord.join(there.user, foreign)
     channel = there.discord.channel(foreign, "talk")
     there.discord.interaction_life = 1.0

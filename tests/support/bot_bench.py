@@ -86,11 +86,21 @@ class BotThread:
         assert not self._thread.is_alive()
 
 
+def _trusted() -> Path:
+    """File of the certificates of the stand-in's hosts."""
+    from discord_stand_in.stand_in import _certificates
+
+    certificates = _certificates()
+    file = certificates.folder / "all.pem"
+    file.write_text("".join(certificates.file(host).read_text() for host in certificates.servers))
+    return file
+
+
 class BotProcess:
     """A bot in a process of its own, which can be killed."""
 
     def __init__(self, discord_: DiscordStandIn, cluster: Cluster, **config: Any) -> None:
-        told = {"api": discord_.api, "port": discord_.policy.port, "ca": str(discord_.ca), "config": config}
+        told = {"api": discord_.api, "port": discord_.policy.port, "ca": str(_trusted()), "config": config}
         environment = {
             **os.environ, "DISTILLERY_DATABASE": cluster.url, "DISTILLERY_STORE": cluster.store.url,
             "DISTILLERY_CHECKOUT": str(ROOT), "DISTILLERY_DISCORD_TOKEN": discord_.token, "BOT_BENCH": json.dumps(told),

@@ -10,7 +10,9 @@ from typing import Any
 from bot_bench import BotThread
 from cluster_database import Cluster
 from cluster_workers import WaitingBackend, until
-from discord_stand_in import DiscordStandIn
+from discord_stand_in import DiscordStandIn, User
+from discord_stand_in.check_components import walk
+from discord_stand_in.world import APPLICATION, USUAL
 from job_images import picture, plain_graph
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
@@ -56,7 +58,7 @@ class Scene:
         return self.bot
 
     def worker(self, backend: WaitingBackend | None = None, models=(MINI_NAME,), slots: int = 1, **more: Any) -> Any:
-        self.workers.append(self.cluster.worker(backend, slots, models, **more))
+        self.workers.append(self.cluster.worker(backend or WaitingBackend(by_image=True), slots, models, **more))
         return self.workers[-1]
 
     def upload(
@@ -89,10 +91,35 @@ class Scene:
         return self.discord.buttons(message)
 
     def text(self, message: Any) -> str:
-        return "\n".join(self.discord.texts(message))
+        return self.discord.texts(message)
+
+    def offered(self, option: str, typed: str) -> list[str]:
+        """What is offered while the user types into an option of /upscale."""
+        return [c["value"] for c in self.discord.autocomplete(self.user, self.channel, "upscale", option, typed)]
+
+    def manager(self, permissions: int = 1 << 5) -> Any:
+        """A member with more permissions; 1 << 5: to manage the guild."""
+        user = self.discord.user("boss")
+        self.discord.join(user, self.guild, permissions=permissions | USUAL)
+        return user
+
+    def owner(self) -> Any:
+        """The owner of the application, as a member."""
+        user = User(APPLICATION - 1, "owner")
+        self.discord.world.users[user.id] = user
+        self.discord.join(user, self.guild, permissions=1 << 3)
+        return user
+
+    def gallery(self, message: Any) -> list[dict]:
+        """The items of a message's galleries."""
+        return [item for c in walk(message.components) for item in c.get("items", ())]
 
     def press(self, label: str, message: Any, user: Any = None) -> Any:
         return self.discord.press(user or self.user, message, self.buttons(message)[label]).answered(10)
+
+    def custom_ids(self, message: Any) -> list[str]:
+        """What can be pressed."""
+        return [c["custom_id"] for c in walk(message.components) if "custom_id" in c]
 
     def rows(self, query: str, *arguments: Any) -> list[dict]:
         return self.cluster.database.rows(query, *arguments)

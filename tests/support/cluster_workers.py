@@ -76,12 +76,17 @@ def until(condition, seconds=30.0):
 
 
 class WaitingBackend:
-    """A backend that waits in place of sampling. fail: called with each task, may raise."""
+    """A backend that waits in place of sampling. fail: called with each task, may raise.
+
+    by_image: it waits as long as the seed in the image says, whatever the command's.
+    """
 
     concurrency = 1
 
-    def __init__(self, load: float = 0.0, fail: Callable[[Task], None] = lambda task: None) -> None:
-        self.load, self.fail = load, fail
+    def __init__(
+        self, load: float = 0.0, fail: Callable[[Task], None] = lambda task: None, by_image: bool = False
+    ) -> None:
+        self.load, self.fail, self.by_image = load, fail, by_image
         self.loaded: str | None = None
         self.ran: list[str] = []
 
@@ -97,7 +102,8 @@ class WaitingBackend:
         started = time.monotonic()
         woken = threading.Event()
         self.fail(task)
-        seconds = (parse_command(task.job.command).seed or 0) / 1000
+        seed = task.image.generation.seed if self.by_image else parse_command(task.job.command).seed
+        seconds = (seed or 0) / 1000
         if task.job.checkpoint is not None and task.job.checkpoint != self.loaded:
             seconds += self.load
             self.loaded = task.job.checkpoint
@@ -213,6 +219,7 @@ def main() -> None:
     parser.add_argument("--models", default="")
     parser.add_argument("--grace", type=float, default=30.0)
     parser.add_argument("--dead-after", type=float, default=28.0)
+    parser.add_argument("--by-image", action="store_true")
     options = parser.parse_args()
     chosen = WorkerOptions(
         os.environ["DISTILLERY_DATABASE"],
@@ -225,7 +232,9 @@ def main() -> None:
 
     async def work() -> None:
         conninfo, store = prepare_cluster(chosen)
-        slots = [waiting_slot(WaitingBackend(options.load), models) for _ in range(options.slots)]
+        slots = [
+            waiting_slot(WaitingBackend(options.load, by_image=options.by_image), models) for _ in range(options.slots)
+        ]
         await ClusterWorker(chosen, conninfo, store, slots).run()
 
     asyncio.run(work())

@@ -241,9 +241,10 @@ class Bot(discord.AutoShardedClient):
 
     async def close(self) -> None:
         """End. What is in the queue is run and delivered by the next start."""
-        for task in self._tasks:
+        others = [task for task in self._tasks if task is not asyncio.current_task()]  # draining closes the bot itself
+        for task in others:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*others, return_exceptions=True)
         self.intake.close()
         await super().close()
         await self.database.close()

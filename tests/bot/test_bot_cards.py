@@ -244,7 +244,8 @@ def test_limits_and_tiers(discord_, cluster) -> None:
     )  # fmt: skip
     with scene(discord_, cluster, config, work=False) as there:
         gold = there.discord.user("rich")
-        there.discord.join(gold, there.guild, roles=[77])
+        there.guild.roles["gold"] = 77
+        there.discord.join(gold, there.guild, roles=["gold"])
         assert not there.upscale(png(50)).ephemeral
         refused = there.upscale(png(50, shade=1))
         assert refused.ephemeral and "You have 1 jobs waiting" in there.text(there.card(refused))

@@ -17,7 +17,7 @@ MADE = -1
 
 _SYNONYMS: tuple[tuple[str, ...], ...] = (
     ("seed", "noise_seed", "seed_num", "seed_value"),
-    ("steps", "steps_total", "total_steps", "num_steps", "num_inference_steps"),
+    ("steps", "steps_total", "total_steps", "base_steps", "num_steps", "num_inference_steps"),
     ("cfg", "cfg_scale", "guidance_scale"),
     ("sampler_name", "sampler"),
     ("scheduler", "scheduler_name", "schedule"),
@@ -55,13 +55,14 @@ _CHANGES = re.compile(
 )
 """Classes that change a text: what stands at their input is not what they give."""
 _CONTROLS = {"control_after_generate", "mode", "action", "filename", "title", "label", "name", "speak_and_recognation"}
-_PIPE = re.compile(r"(?:\w{1,40}_)?(?:pipe|ctx|context|tuple)(?:_?\w{1,20})?")
+_PIPE = re.compile(r"(?:\w{1,40}_)?(?:pipe|ctx|context|tuple)(?:_?\w{1,20})?|\w{1,40}_config")
 _FILE = re.compile(r"\.(?:safetensors|sft|ckpt|pth?|bin|gguf)$", re.IGNORECASE)
 
 CHECKPOINT_INPUTS = ("ckpt_name", "ckpt", "checkpoint", "checkpoint_name", "base_ckpt_name", "ckpt_path")
 MODEL_INPUTS = (
     "unet_name",
     "gguf_name",
+    "stage_c_name",
     "model_name",
     "model_path",
     "diffusion_model",
@@ -133,6 +134,8 @@ def piped(node: Node, wanted: str) -> list[Step] | None:
             return [Step(node.inputs[at], None)]
         return None  # a prompt's text, or the name of a file
     if wanted in ("model", "clip", "vae") and file_input(node) is not None:
+        return None
+    if wanted in ("positive", "negative") and any(wanted[:3] in name.lower() for name in text_inputs(node, wanted)):
         return None
     if wanted in _PICTURES and (named(node, "steps") or named(node, *same_names("width"))):
         return None

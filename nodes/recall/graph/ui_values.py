@@ -108,7 +108,7 @@ def _matched(
 
 _NONE = object()
 _NUMBER_NAMES = re.compile(
-    r"(?:\w{1,20}_)?seed|steps(?:_\w{1,10})?|cfg|denoise|(?:\w{1,20}_)?(?:width|height)|(?:\w{1,20}_)?strength(?:_\w{1,10})?|guidance|"
+    r"(?:\w{1,20}_)?seed|steps(?:_\w{1,10})?|cfg(?:_\w{1,20})?|denoise|(?:\w{1,20}_)?(?:width|height)|(?:\w{1,20}_)?strength(?:_\w{1,10})?|guidance|"
     r"batch_size|(?:start|end)_at_step|(?:scale|upscale)_by|true_gs"
 )
 _WORDS = re.compile(

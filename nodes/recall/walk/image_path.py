@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
+from collections.abc import Iterator
 
 from ..graph.nodes import Node, to_link
 from ..graph.shapes import named
@@ -34,10 +35,15 @@ class ImagePath:
 
     def _way(self, size: tuple[int, int] | None) -> list[Node]:
         """Return the way to the output that saved the file. The file tells its size at most."""
-        ways = [self.upstream(output) for output in self._outputs()[:MAX_OUTPUTS]]
+        ways: list[list[Node]] = []
+        samplers: list[frozenset[str]] = []
+        for outputs in self._outputs():
+            ways = [self.upstream(output) for output in outputs[:MAX_OUTPUTS]]
+            samplers = [frozenset(node.id for node in way if is_sampler(node) or self._samples(node)) for way in ways]
+            if any(samplers):
+                break
         if not ways:
             return []
-        samplers = [frozenset(node.id for node in way if is_sampler(node) or self._samples(node)) for way in ways]
         possible = [i for i, ids in enumerate(samplers) if ids] or list(range(len(ways)))
         if size is not None and len(possible) > 1:
             fitting = [i for i in possible if self._fits(ways[i][0], size)]
@@ -56,15 +62,19 @@ class ImagePath:
         found = picture_size(self._reader, self.sources, output)
         return found is None or all(abs(a - b) < CELL for a, b in zip(found, size, strict=True))
 
-    def _outputs(self) -> list[Node]:
-        """Return the nodes that save an image; without any the previews, else the nodes that nothing follows."""
+    def _outputs(self) -> Iterator[list[Node]]:
+        """Yield the nodes that may have saved the file, the likeliest first.
+
+        Those that save an image, the previews, and the nodes that nothing follows: some samplers save or show by
+        themselves, beside previews of masks or of what a picture started from.
+        """
         graph = self._reader.graph
         nodes = [n for n in graph.nodes.values() if self.sources(n) or is_sampler(n)]
         for word in ("save", "videocombine", "preview"):
             if found := [n for n in nodes if word in n.class_type.lower()]:
-                return found
+                yield found
         linked = {link.id for n in graph.nodes.values() for v in n.inputs.values() if (link := to_link(v))}
-        return [n for n in nodes if n.id not in linked] or nodes
+        yield [n for n in nodes if n.id not in linked] or nodes
 
     def sources(self, node: Node) -> list[Node]:
         """Return the nodes that a node's image comes from directly."""

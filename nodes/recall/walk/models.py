@@ -17,6 +17,7 @@ from ..graph.shapes import (
     lora_inputs,
     numbered_lora_inputs,
     other_loras,
+    pipes,
     same_names,
     vae_input,
 )
@@ -127,12 +128,24 @@ def _chain(reader: GraphReader, link: Link | None, kind: str, what: str) -> Chai
             if names := other_loras(node):
                 builder.warn(f"{node} names LoRAs that are not read: {', '.join(map(shown, names[:8]))}")
             builder.warn(f"{node} lies between {what} and the checkpoint: what it does to the {kind} is not kept")
+        elif (piped := _out_of_a_pipe(reader, node, kind)) is not None:
+            builder.warn(f"{node} lies between {what} and the checkpoint: what it does to the {kind} is not kept")
+            source = piped
+            continue
         else:
             builder.warn(f"{what} has its {kind} from {node}, which is not read here")
             return found
         source = graph.source(reader.follow(node, *_through(kind)))
     builder.warn(f"{what}: its {kind} leads to no checkpoint")
     return found
+
+
+def _out_of_a_pipe(reader: GraphReader, node: Node, kind: str) -> Output | None:
+    """Return where the model or text encoder in a pipe at an unknown node comes from."""
+    for pipe in pipes(node):
+        if (found := reader.graph.source(reader.graph.link(node, pipe), kind)) is not None:
+            return found
+    return None
 
 
 def _patch(reader: GraphReader, node: Node) -> Patch | None:

@@ -135,8 +135,9 @@ def _guided(reader: GraphReader, sampling: Sampling) -> tuple[Sampling, tuple[st
     positives: tuple[Link | None, ...] = (graph.link(guider, "positive"),)
     if class_type == "DualCFGGuider":
         cfg = InputRef(guider, "cfg_conds")
-        positives = (graph.link(guider, "cond1"), graph.link(guider, "cond2"))
-        problems = (f"{guider} has two positive prompts with a guidance of their own: that is not kept",)
+        # The second one stands between the prompts: mostly a picture with the text of the negative prompt.
+        positives = (graph.link(guider, "cond1"),)
+        problems = (f"{guider} has a second conditioning with a guidance of its own: that is not kept",)
     elif class_type != "CFGGuider":
         problems = (f"{guider} guides in a way that is not known here: only its model, prompts and cfg are read",)
         if positives == (None,):
@@ -192,6 +193,10 @@ _SCHEDULERS = {
     "PolyexponentialScheduler": ("exponential", True),
     "BetaSamplingScheduler": ("beta", False),
     "AlignYourStepsScheduler": ("karras", True),
+    # Equal steps, as simple makes them, shifted in a way of its own.
+    "Flux2Scheduler": ("simple", True),
+    "LTXVScheduler": ("simple", True),
+    "SDTurboScheduler": ("sgm_uniform", True),
 }
 
 

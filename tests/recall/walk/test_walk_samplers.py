@@ -154,12 +154,12 @@ def test_denoise_of_a_basic_scheduler() -> None:
     assert (read(graph).steps, read(graph).denoise, read(graph).scheduler) == (17, 0.55, "simple")
 
 
-def test_dual_guider_joins_its_prompts() -> None:
+def test_the_middle_conditioning_of_a_dual_guider_is_no_prompt() -> None:
     guider = node("DualCFGGuider", model=["10", 0], cond1=["6", 0], cond2=["50", 0], negative=["7", 0], cfg_conds=5,
                   cfg_cond2_negative=2, style="regular")  # fmt: skip
     extra = node("CLIPTextEncode", clip=["10", 1], text="a boat")
     generation = read(custom(["43", 0], **{"41": guider, "50": extra}))
-    assert (generation.positive, generation.negative, generation.cfg) == ("a lake, a boat", "blurry", 5)
+    assert (generation.positive, generation.negative, generation.cfg) == ("a lake", "blurry", 5)
     assert any("DualCFGGuider" in w for w in generation.warnings)
 
 

@@ -32,6 +32,8 @@ class Graph:
         self._values: dict[tuple[Link, str], Any] = {}
         self.assumed: dict[str, tuple[Node, str]] = {}
         """Nodes of unknown classes whose inputs were read by their names, and those inputs."""
+        self.notes: dict[str, None] = {}
+        """What was left out where composite nodes were expanded, for warnings."""
         self._hops = 0
         self._depth = 0
         self._truncated = False

@@ -28,7 +28,7 @@ _SYNONYMS: tuple[tuple[str, ...], ...] = (
     ("vae", "opt_vae", "optional_vae"),
     ("positive", "pos", "conditioning", "cond", "positive_cond", "conditioning_positive", "base_positive"),
     ("negative", "neg", "neg_conditioning", "negative_cond", "conditioning_negative", "base_negative", "uncond"),
-    ("latent_image", "latent", "samples", "latents", "init_latent"),
+    ("latent_image", "latent", "samples", "latents", "init_latent", "image_to_latent"),
     ("image", "images", "pixels"),
     ("width", "empty_latent_width", "image_width", "clip_width"),
     ("height", "empty_latent_height", "image_height", "clip_height"),
@@ -71,7 +71,8 @@ MODEL_INPUTS = (
     "model",
 )
 VAE_INPUTS = ("vae_name", "vae", "vae_model")
-BAKED = ("Baked VAE", "Baked-VAE", "None", "none", "", "baked VAE", "Default", "Automatic")
+_NO_ENCODER = (".none", ".use_ckpt_clip", "None", "none", "")
+BAKED = ("Baked VAE", "Baked-VAE", "None", "none", "", "baked VAE", "Default", "Automatic", ".use_ckpt_vae", ".none")
 """Values of a loader's VAE that mean the checkpoint's own."""
 
 
@@ -137,9 +138,14 @@ def piped(node: Node, wanted: str) -> list[Step] | None:
         return None
     if wanted in ("positive", "negative") and any(wanted[:3] in name.lower() for name in text_inputs(node, wanted)):
         return None
-    if wanted in _PICTURES and (named(node, "steps") or named(node, *same_names("width"))):
+    if wanted in _PICTURES and (named(node, "steps") or named(node, *same_names("width")) or _repaints(node)):
         return None
     return [Step(node.inputs[name], wanted) for name in pipes(node)]
+
+
+def _repaints(node: Node) -> bool:
+    """Return True for a node that a picture and its mask are linked to, which then take the place of an empty latent."""
+    return all(to_link(node.inputs.get(name)) for name in ("image", "mask"))
 
 
 _OBJECTS = {"model", "clip", "vae", "positive", "pos", "negative", "neg", "latent_image", "latent", "samples", "image"}
@@ -172,6 +178,14 @@ def vae_input(node: Node) -> str | None:
     """Return the input with a VAE's file."""
     at = named(node, *VAE_INPUTS)
     return at if at is not None and isinstance(plain(node.inputs[at]), str) else None
+
+
+def encoder_inputs(node: Node) -> list[str]:
+    """Return the inputs with the files of text encoders, without those that name none."""
+    return [
+        name for name in sorted(node.inputs)
+        if re.match(r"clip_name|text_encoder\d?$", name) and plain(node.inputs[name]) not in _NO_ENCODER
+    ]  # fmt: skip
 
 
 def text_inputs(node: Node, side: str) -> list[str]:

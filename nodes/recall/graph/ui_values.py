@@ -126,6 +126,8 @@ def _fits(name: str, value: Any) -> bool:
     if name in ("sampler_name", "scheduler"):
         if not isinstance(value, str):
             return not _is_number(value)
+        if value in _CONTROL:
+            return False
         ours, other = (is_sampler, is_scheduler) if name == "sampler_name" else (is_scheduler, is_sampler)
         return ours(value) or not other(value)
     if name == "delimiter" or is_text_input(name):

@@ -380,7 +380,9 @@ VALUE_NODES: dict[str, ValueNode] = {
     "CR Text Replace": _replaced("text", ("find1", "replace1"), ("find2", "replace2"), ("find3", "replace3")),
     "easy prompt": _as_it_stands("text"),
     "easy promptReplace": _replaced("prompt", ("find1", "replace1"), ("find2", "replace2"), ("find3", "replace3")),
-    "easy stylesSelector": ValueNode(("positive", "negative", "select_styles"), (_unstyled("positive"), _unstyled("negative"))),
+    "easy stylesSelector": ValueNode(
+        ("positive", "negative", "select_styles"), (_unstyled("positive"), _unstyled("negative"))
+    ),
     "easy promptConcat": _joined("prompt1", "prompt2", delimiter="separator"),
 }
 """Value nodes by class. A new one is one line."""

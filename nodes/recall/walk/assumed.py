@@ -49,8 +49,12 @@ def assume_samplers(reader: GraphReader) -> None:
     for node in list(graph.nodes.values()):
         if node.class_type in PLAIN_SAMPLERS or node.class_type in TILED_UPSCALERS or not graph.is_unknown(node):
             continue
+        if _unsamples(node):
+            continue
         if _looks_like_a_sampler(node):
             _assume(reader, node)
+        elif (unsampler := _continued(reader, node)) is not None:
+            _assume(reader, replace(node, inputs={**unsampler.inputs, **node.inputs}))
         elif (provider := _provider(reader, node)) is not None:
             reader.assume(provider, "the settings of a sampler")
             # What the provider says of steps goes first: those of an enlargement in rounds are its rounds.
@@ -83,6 +87,27 @@ def _samples_parts(node: Node) -> bool:
     fed = next(pipes(node), None) is not None or (_linked_any(node, "model") and _linked_any(node, "positive"))
     counted = named(node, *_NAMES["steps"]) and named(node, *_NAMES["seed"])
     return fed and bool(counted or "sampler" in node.class_type.lower())
+
+
+def _unsamples(node: Node) -> bool:
+    """Return True for a node that turns a picture back into noise: what it does that with made no picture."""
+    return node.inputs.get("sampler_mode") == "unsample"
+
+
+def _continued(reader: GraphReader, node: Node) -> Node | None:
+    """Return the node that turned a picture into the noise which a sampler without a model of its own begins with."""
+    step: Node = node
+    for _ in range(MAX_PROVIDERS):
+        if "sampler" not in step.class_type.lower() or _linked_any(step, "model") or not named(step, "sampler_name"):
+            return None
+        at = next((found for name in _NAMES["latent_image"] if (found := named(step, name))), None)
+        source = reader.graph.input(step, at) if at is not None else None
+        if source is None:
+            return None
+        step = source[0]
+        if _unsamples(step):
+            return step
+    return None
 
 
 def _provider(reader: GraphReader, node: Node) -> Node | None:
@@ -152,6 +177,8 @@ def _assume(reader: GraphReader, node: Node) -> Node:
     class_type = "UltimateSDUpscale" if tiled else "KSamplerAdvanced" if "start_at_step" in inputs else "KSampler"
     if tiled:
         inputs = {**node.inputs, **inputs}
+    elif (by := named(node, "upscale_by", "upscale_factor")) and not named(node, "upscale_model"):
+        inputs["upscale_by"], names["upscale_by"] = node.inputs[by], by
     elif named(node, "upscale_by", "upscale_model"):
         reader.builder.warn(f"{node} may enlarge the picture too: that is not read")
     if "sampler_name" not in inputs and node.class_type in _FIXED:

@@ -35,15 +35,10 @@ class ImagePath:
 
     def _way(self, size: tuple[int, int] | None) -> list[Node]:
         """Return the way to the output that saved the file. The file tells its size at most."""
-        ways: list[list[Node]] = []
-        samplers: list[frozenset[str]] = []
-        for outputs in self._outputs():
-            ways = [self.upstream(output) for output in outputs[:MAX_OUTPUTS]]
-            samplers = [frozenset(node.id for node in way if is_sampler(node) or self._samples(node)) for way in ways]
-            if any(samplers):
-                break
+        ways = self._likely_ways(size)
         if not ways:
             return []
+        samplers = [self._samplers_of(way) for way in ways]
         possible = [i for i, ids in enumerate(samplers) if ids] or list(range(len(ways)))
         if size is not None and len(possible) > 1:
             fitting = [i for i in possible if self._fits(ways[i][0], size)]
@@ -56,6 +51,21 @@ class ImagePath:
                 f"this one is taken to be that of {ways[most][0]}, which the most samplers lead to"
             )
         return ways[most]
+
+    def _likely_ways(self, size: tuple[int, int] | None) -> list[list[Node]]:
+        """Return the ways to the likeliest outputs behind samplers, of which one at least may have the file's size."""
+        kept: list[list[Node]] = []
+        for outputs in self._outputs():
+            ways = [self.upstream(output) for output in outputs[:MAX_OUTPUTS]]
+            sampled = [way for way in ways if self._samplers_of(way)]
+            if sampled and (size is None or any(self._fits(way[0], size) for way in sampled)):
+                return ways
+            if not kept or (sampled and not any(map(self._samplers_of, kept))):
+                kept = ways
+        return kept
+
+    def _samplers_of(self, way: list[Node]) -> frozenset[str]:
+        return frozenset(node.id for node in way if is_sampler(node) or self._samples(node))
 
     def _fits(self, output: Node, size: tuple[int, int]) -> bool:
         """Return False if the picture of an output has another size than the file."""
@@ -156,12 +166,21 @@ class ImagePath:
         samplers = [node for node in self.nodes if node.class_type in PLAIN_SAMPLERS]
         later = self.downstream(samplers)
         first = [node for node in samplers if node.id not in later]
+        canvas = next((node for node in self._canvas() if node in first), None)
         if len(first) > 1:
+            first.sort(key=lambda node: node is not canvas)
             self._reader.builder.warn(
                 "the picture is put together from several first passes "
                 f"({', '.join(map(str, first[:5]))}): {first[0]} is kept"
             )
         return first[0] if first else None
+
+    def _canvas(self) -> list[Node]:
+        """Return the nodes that the picture as a whole comes through: not what is pasted into it."""
+        found: list[Node] = self.nodes[:1]
+        while found and (sources := self.sources(found[-1])) and sources[0] not in found:
+            found.append(sources[0])
+        return found
 
 
 def is_sampler(node: Node) -> bool:

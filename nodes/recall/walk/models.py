@@ -12,6 +12,7 @@ from ..graph.composites.loras import NONE, tags_in
 from ..graph.nodes import Link, Node, Output, plain, to_link
 from ..graph.shapes import (
     BAKED,
+    encoder_inputs,
     file_input,
     has_checkpoint,
     lora_inputs,
@@ -178,8 +179,7 @@ def _assumed_loader(reader: GraphReader, node: Node, kind: str) -> bool:
     """Return True for a node of an unknown class that loads the model, or the text encoder, out of a file."""
     if reader.follow(node, *_through(kind)):
         return False
-    encoders = any(name.startswith("clip_name") for name in node.inputs)
-    if (kind == "clip" and encoders) or file_input(node) is not None:
+    if (kind == "clip" and encoder_inputs(node)) or file_input(node) is not None:
         reader.assume(node, "a loader")
         return True
     return False
@@ -192,11 +192,11 @@ def _text_encoders(reader: GraphReader, model: Chain, clip: Chain) -> None:
         reader.builder.set_parts(_parts(reader, model.loader, loader), reader.place(loader or model.loader))
     if loader is None:
         return
-    if loader.class_type not in CLIP_LOADERS and not any(name.startswith("clip_name") for name in loader.inputs):
+    if loader.class_type not in CLIP_LOADERS and not encoder_inputs(loader):
         if model.loader and loader.id != model.loader.id and _is_checkpoint(model.loader):
             reader.builder.warn(f"the text encoder comes from another checkpoint ({loader}): it is not kept")
         return
-    names = [reader.graph.value(loader, name) for name in sorted(loader.inputs) if name.startswith("clip_name")]
+    names = [reader.graph.value(loader, name) for name in encoder_inputs(loader)]
     reader.builder.carried["text_encoders"] = [name for name in names if isinstance(name, str)]
     kind = reader.graph.value(loader, "type")
     if loader.class_type.startswith("Triple"):
@@ -211,7 +211,7 @@ def _parts(reader: GraphReader, model: Node, clip: Node | None) -> Parts:
     """Return the files beside a diffusion model."""
     dtype = to_name(reader.graph.value(model, "weight_dtype")) if "weight_dtype" in model.inputs else None
     dtype = None if dtype in (None, "default") else dtype
-    inputs = sorted(name for name in clip.inputs if name.startswith("clip_name")) if clip is not None else []
+    inputs = encoder_inputs(clip) if clip is not None else []
     if clip is None or not inputs:
         return Parts(dtype=dtype)
     names = [to_model_name(reader.graph.value(clip, name)) for name in inputs]

@@ -78,9 +78,12 @@ def _after(reader: GraphReader, node: Node, size: Size) -> Size | None:
         if own is None or own == (0, 0):
             return None if own is None else size
         return (own[0] or round(wide * own[1] / high), own[1] or round(high * own[0] / wide)) if wide and high else None
-    if node.class_type not in _BY:
+    by = _BY.get(node.class_type) or (
+        "upscale_by" if node.composite is not None and "upscale_by" in node.inputs else None
+    )
+    if by is None:
         return size
-    scale = to_number(reader.graph.value(node, _BY[node.class_type]))
+    scale = to_number(reader.graph.value(node, by))
     if scale is None or not 0 < scale <= 64:
         return None
     unit = CELL if node.class_type.startswith("Latent") else 1

@@ -158,8 +158,15 @@ def _behind(reader: GraphReader, prompt: Prompt, node: Node, slot: int) -> list[
 def _gives_another_thing_first(reader: GraphReader, node: Node) -> bool:
     """Return True if a node's first output is used, but as no conditioning: then its slots have another order."""
     first = Link(node.id, 0)
-    uses = [name for other in reader.graph.nodes.values() for name, value in other.inputs.items() if to_link(value) == first]
-    return bool(uses) and not any(_CONDITIONING.fullmatch(name.lower()) or _SIDES.fullmatch(name.lower()) for name in uses)
+    uses = [
+        name for other in reader.graph.nodes.values() for name, value in other.inputs.items() if to_link(value) == first
+    ]
+    return bool(uses) and not any(map(is_conditioning, uses))
+
+
+def is_conditioning(name: str) -> bool:
+    """Return True for the name of an input that takes a conditioning."""
+    return (_CONDITIONING.fullmatch(name.lower()) or _SIDES.fullmatch(name.lower())) is not None
 
 
 def _passed_on(reader: GraphReader, node: Node) -> list[Link | None]:

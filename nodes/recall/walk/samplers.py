@@ -88,8 +88,8 @@ def read_sampling(reader: GraphReader, node: Node) -> Sampling:
         schedule = Schedule(node, total if start is not None else None, start or 0, end, InputRef(node, "scheduler"),
                             inputs="steps, start_at_step")  # fmt: skip
         sampling = replace(
-            sampling, schedule=schedule, adds_noise=graph.value(node, "add_noise") != "disable",
-            hands_on=graph.value(node, "return_with_leftover_noise") == "enable",
+            sampling, schedule=schedule, adds_noise=graph.value(node, "add_noise") not in (False, "disable"),
+            hands_on=graph.value(node, "return_with_leftover_noise") in (True, "enable"),
         )  # fmt: skip
     else:
         sampling = replace(sampling, schedule=_schedule(reader, node))

@@ -16,7 +16,7 @@ from .assumed import assume_detailer, assume_samplers
 from .hires import read_hires, read_sharpening, read_size, read_steps
 from .image_path import ImagePath
 from .models import read_models, read_vae
-from .passes import first_pass, making_pass
+from .passes import first_pass, making_pass, read_contents, stage_before
 from .prompts import read_prompt
 from .reader import GraphReader, InputRef
 from .samplers import TILED_UPSCALERS, read_sampling
@@ -32,6 +32,7 @@ def walk(graph: Graph, where: str, size: tuple[int, int] | None = None) -> Gener
     assume_samplers(reader)
     _read(reader, size)
     reader.warn_of_assumptions()
+    reader.builder.warn(*graph.notes)
     if graph.exhausted:
         reader.builder.warn("the graph has more links than are followed: it was not read to its end")
     return reader.builder
@@ -56,6 +57,13 @@ def _read(reader: GraphReader, size: tuple[int, int] | None) -> None:
         return
     if base is not None:
         base = first_pass(image_path, base)
+    last_stage = base or upscalers[-1]
+    if base is not None and (stage := stage_before(reader, image_path, base)) is not None:
+        builder.warn(
+            f"{base} finishes what {stage} sampled, with a model of its own ({_model_of(reader, image_path, base)}): "
+            f"the settings, prompts and checkpoint are those of {stage}"
+        )
+        base = stage
     first = base or upscalers[-1]
     sampling = image_path.sampling(first)
     builder.warn(*sampling.problems)
@@ -81,8 +89,12 @@ def _read(reader: GraphReader, size: tuple[int, int] | None) -> None:
     elif sampling.cfg is not None:
         builder.set("negative", "", f"{reader.place(sampling.cfg.node)}, which takes none")
     read_models(reader, sampling, prompts)
-    read_vae(reader, first, image_path)
+    read_vae(reader, last_stage, image_path)
     _check_names(reader)
+
+
+def _model_of(reader: GraphReader, image_path: ImagePath, node: Node) -> str:
+    return read_contents(reader, image_path.sampling(node)).checkpoint or "unknown"
 
 
 def _read_detailer(reader: GraphReader, node: Node) -> None:

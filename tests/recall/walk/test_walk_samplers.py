@@ -103,7 +103,9 @@ def test_sampler_settings_that_are_not_kept_are_named() -> None:
         (node("BetaSamplingScheduler", steps=9, alpha=0.6, beta=0.6), "beta", ""),
         (node("AlignYourStepsScheduler", model_type="SD1", steps=9, denoise=1.0), "karras", "stands in"),
         (node("PolyexponentialScheduler", steps=9), "exponential", "stands in"),
-        (node("SDTurboScheduler", steps=9, denoise=1.0), None, "scheduler is not recalled"),
+        (node("SDTurboScheduler", steps=9, denoise=1.0), "sgm_uniform", "stands in"),
+        (node("Flux2Scheduler", steps=9, width=8, height=8), "simple", "stands in"),
+        (node("LTXVScheduler", steps=9, max_shift=2.05), "simple", "stands in"),
         (node("GITSScheduler", coeff=1.2, steps=9, denoise=1.0), None, "scheduler is not recalled"),
     ],
 )

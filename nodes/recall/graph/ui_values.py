@@ -121,6 +121,8 @@ def _fits(name: str, value: Any) -> bool:
     """Return True if a value can belong to a widget: values that are one place off must not pass."""
     if value is None:
         return True
+    if name.startswith("use_"):
+        return not _is_number(value)
     if _NUMBER_NAMES.fullmatch(name):
         return _is_number(value)
     if name in ("sampler_name", "scheduler"):

@@ -166,7 +166,9 @@ PACK_WIDGETS: dict[str, str] = {
     "CR Apply ControlNet": "switch strength",
     # Efficiency
     "HighRes-Fix Script": "upscale_type hires_ckpt_name latent_upscaler pixel_upscaler upscale_by use_same_seed seed hires_steps "
-        "denoise iterations control_net_name strength preprocessor_imgs",
+        "denoise iterations use_controlnet control_net_name strength preprocessor preprocessor_imgs | upscale_type hires_ckpt_name "
+        "latent_upscaler pixel_upscaler upscale_by use_same_seed seed hires_steps denoise iterations control_net_name strength "
+        "preprocessor_imgs",
     # Nunchaku
     "NunchakuFluxDiTLoader": "model_path cache_threshold attention cpu_offload device_id data_type i2f_mode",
     "NunchakuQwenImageDiTLoader": "model_name cpu_offload num_blocks_on_gpu use_pin_memory",

@@ -94,6 +94,12 @@ def read_hires(reader: GraphReader, base: Node, image_path: ImagePath) -> None:
         if (node is base or node.id in later)
         and (node.class_type in TILED_UPSCALERS or (node is not base and image_path.sampling(node).adds_noise))
     ]  # fmt: skip
+    parts = [node for node in passes if image_path.repaints_a_part(node)]
+    if parts:
+        names = ", ".join(map(str, parts[:5]))
+        builder.warn(f"a part of the picture alone may have been repainted by {names}: that is no HiRes pass")
+    apart = {node.id for node in parts}
+    passes = [node for node in passes if node.id not in apart]
     if not passes:
         return
     tiled = [node for node in passes if node.class_type in TILED_UPSCALERS]

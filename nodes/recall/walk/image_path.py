@@ -31,6 +31,7 @@ class ImagePath:
         self._reader = reader
         self._sources: dict[str, list[Node]] = {}
         self._samplings: dict[str, Sampling] = {}
+        self._shapes: dict[str, bool] = {}
         self.nodes: list[Node] = self._way(size)
 
     def _way(self, size: tuple[int, int] | None) -> list[Node]:
@@ -55,13 +56,14 @@ class ImagePath:
     def _likely_ways(self, size: tuple[int, int] | None) -> list[list[Node]]:
         """Return the ways to the likeliest outputs behind samplers, of which one at least may have the file's size."""
         kept: list[list[Node]] = []
+        found = False
         for outputs in self._outputs():
             ways = [self.upstream(output) for output in outputs[:MAX_OUTPUTS]]
-            sampled = [way for way in ways if self._samplers_of(way)]
+            sampled = [way for way in ways if any(is_sampler(node) or self._samples(node) for node in way)]
             if sampled and (size is None or any(self._fits(way[0], size) for way in sampled)):
                 return ways
-            if not kept or (sampled and not any(map(self._samplers_of, kept))):
-                kept = ways
+            if not kept or (sampled and not found):
+                kept, found = ways, bool(sampled)
         return kept
 
     def _samplers_of(self, way: list[Node]) -> frozenset[str]:
@@ -119,6 +121,17 @@ class ImagePath:
                 todo += self.sources(node)
         return list(found.values())
 
+    def repaints_a_part(self, sampler: Node) -> bool:
+        """Return True if a pass repaints a part of the picture only, or may: in a bridge a mask can be painted."""
+        return any(
+            (
+                any(name in step.inputs for name in ("mask", "noise_mask"))
+                and (step is sampler or "samples" in step.inputs or "pixels" in step.inputs)
+            )
+            or "bridge" in step.class_type.lower()
+            for step in self.before(sampler)
+        )
+
     def downstream(self, starts: list[Node]) -> set[str]:
         """Return the ids of the path's nodes downstream of any of the given ones."""
         following: dict[str, list[str]] = {}
@@ -151,6 +164,11 @@ class ImagePath:
         return [node for node in self.nodes if not is_sampler(node) and self._samples(node)]
 
     def _samples(self, node: Node) -> bool:
+        if node.id not in self._shapes:
+            self._shapes[node.id] = self._looks_like_a_sampler(node)
+        return self._shapes[node.id]
+
+    def _looks_like_a_sampler(self, node: Node) -> bool:
         if is_sampler(node):
             return False
         follow = self._reader.follow
@@ -166,21 +184,24 @@ class ImagePath:
         samplers = [node for node in self.nodes if node.class_type in PLAIN_SAMPLERS]
         later = self.downstream(samplers)
         first = [node for node in samplers if node.id not in later]
-        canvas = next((node for node in self._canvas() if node in first), None)
         if len(first) > 1:
-            first.sort(key=lambda node: node is not canvas)
+            ids = {node.id for node in first}
+            canvas = next((node_id for node_id in self._canvas() if node_id in ids), None)
+            first.sort(key=lambda node: node.id != canvas)
             self._reader.builder.warn(
                 "the picture is put together from several first passes "
                 f"({', '.join(map(str, first[:5]))}): {first[0]} is kept"
             )
         return first[0] if first else None
 
-    def _canvas(self) -> list[Node]:
-        """Return the nodes that the picture as a whole comes through: not what is pasted into it."""
-        found: list[Node] = self.nodes[:1]
-        while found and (sources := self.sources(found[-1])) and sources[0] not in found:
-            found.append(sources[0])
-        return found
+    def _canvas(self) -> list[str]:
+        """Return the ids of the nodes that the picture as a whole comes through: not what is pasted into it."""
+        found: dict[str, None] = {}
+        sources = self.nodes[:1]
+        while sources and sources[0].id not in found:
+            found[sources[0].id] = None
+            sources = self.sources(sources[0])
+        return list(found)
 
 
 def is_sampler(node: Node) -> bool:

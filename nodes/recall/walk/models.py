@@ -16,6 +16,7 @@ from ..graph.shapes import (
     file_input,
     has_checkpoint,
     lora_inputs,
+    named,
     numbered_lora_inputs,
     other_loras,
     pipes,
@@ -75,7 +76,7 @@ def read_models(reader: GraphReader, sampling: Sampling, prompts: list[Prompt]) 
     builder = reader.builder
     model = _chain(reader, sampling.model, "model", str(sampling.node))
     clips = {
-        node.id: Chain(loader=node) if reader.graph.link(node, name) is None and file_input(node)
+        node.id: Chain(loader=node, clip_skip=_own_clip_skip(reader, node)) if reader.graph.link(node, name) is None and file_input(node)
         else _chain(reader, reader.graph.link(node, name), "clip", str(node))
         for prompt in prompts for node, name in prompt.encoders[:1]
     }  # fmt: skip
@@ -112,6 +113,8 @@ def _chain(reader: GraphReader, link: Link | None, kind: str, what: str) -> Chai
             found.loras.insert(0, node)
         elif _assumed_loader(reader, node, kind):
             found.loader = node
+            if kind == "clip" and found.clip_skip is None:
+                found.clip_skip = _own_clip_skip(reader, node)
             if node.inputs.keys() & {"loras", "lora_name", "lora"} or numbered_lora_inputs(node):
                 found.loras.insert(0, node)
             return found
@@ -139,6 +142,13 @@ def _chain(reader: GraphReader, link: Link | None, kind: str, what: str) -> Chai
         source = graph.source(reader.follow(node, *_through(kind)))
     builder.warn(f"{what}: its {kind} leads to no checkpoint")
     return found
+
+
+def _own_clip_skip(reader: GraphReader, loader: Node) -> tuple[int, str] | None:
+    """Return the layers that a loader of an unknown class skips; 0 and -1 are the last one, which is taken anyway."""
+    at = named(loader, "clip_skip")
+    layer = to_integer(reader.graph.value(loader, at)) if at else None
+    return (-layer, reader.place(loader, at)) if at and layer is not None and layer < -1 else None
 
 
 def _out_of_a_pipe(reader: GraphReader, node: Node, kind: str) -> Output | None:

@@ -40,7 +40,7 @@ def first_pass(image_path: ImagePath, base: Node) -> Node:
     """Return the sampler whose picture all later passes start from: the last one that leaves nothing of those before."""
     for node in _later(image_path, base):
         sampling = image_path.sampling(node)
-        if sampling.adds_noise and ran_denoise(sampling) >= WHOLE and not _masked(image_path, node):
+        if sampling.adds_noise and ran_denoise(sampling) >= WHOLE and not image_path.repaints_a_part(node):
             return node
     return base
 
@@ -116,22 +116,12 @@ def _later(image_path: ImagePath, first: Node) -> list[Node]:
 
 def _makes_the_picture(image_path: ImagePath, node: Node) -> bool:
     sampling = image_path.sampling(node)
-    return sampling.adds_noise and ran_denoise(sampling) >= TAKEN_FROM and not _masked(image_path, node)
+    return sampling.adds_noise and ran_denoise(sampling) >= TAKEN_FROM and not image_path.repaints_a_part(node)
 
 
 def _continues_most(image_path: ImagePath, node: Node) -> bool:
     sampling = image_path.sampling(node)
-    return not sampling.adds_noise and ran_denoise(sampling) > TAKEN_FROM and not _masked(image_path, node)
-
-
-def _masked(image_path: ImagePath, node: Node) -> bool:
-    """Return True if a pass repaints a part of the picture only."""
-    for step in image_path.before(node):
-        if any(name in step.inputs for name in ("mask", "noise_mask")) and (
-            step is node or "samples" in step.inputs or "pixels" in step.inputs
-        ):
-            return True
-    return False
+    return not sampling.adds_noise and ran_denoise(sampling) > TAKEN_FROM and not image_path.repaints_a_part(node)
 
 
 def _differences(theirs: Contents, ours: Contents) -> list[str]:

@@ -157,10 +157,7 @@ def _behind(reader: GraphReader, prompt: Prompt, node: Node, slot: int) -> list[
 
 def _gives_another_thing_first(reader: GraphReader, node: Node) -> bool:
     """Return True if a node's first output is used, but as no conditioning: then its slots have another order."""
-    first = Link(node.id, 0)
-    uses = [
-        name for other in reader.graph.nodes.values() for name, value in other.inputs.items() if to_link(value) == first
-    ]
+    uses = reader.graph.uses_of_the_first_output(node.id)
     return bool(uses) and not any(map(is_conditioning, uses))
 
 
@@ -189,7 +186,8 @@ def _several(reader: GraphReader, node: Node) -> list[Link | None]:
 def _numbered(reader: GraphReader, node: Node, links: list[Link | None]) -> list[Link | None]:
     """Return the links to conditionings that differ by a number alone, if it is one of these that a node passes on."""
     names = [name for name in node.inputs if _JOINED.fullmatch(name.lower()) and name[-1:].isdigit()]
-    found = [link for name in sorted(names, key=_in_order) if (link := reader.graph.link(node, name))]
+    found: list[Link | None] = [reader.graph.link(node, name) for name in sorted(names, key=_in_order)]
+    found = [link for link in found if link]
     return found if len(found) > 1 and links[0] in found else []
 
 

@@ -43,6 +43,13 @@ def test_numbers_of_a_guider_whose_names_look_like_texts() -> None:
     assert (values["cfg_conds"], values["cfg_cond2_negative"]) == (5, 1.5)
 
 
+@pytest.mark.parametrize("more", [[False, "net.pth", 1, "Canny", True], ["net.pth", 1, True]])
+def test_rows_of_both_versions_of_a_script(more: list[Any]) -> None:
+    row = ["latent", "(use same)", "nearest-exact", "4x.pth", 1.25, False, 914146367174090, None, 12, 0.56, 1, *more]
+    values = told(row, [], ["SCRIPT"], "HighRes-Fix Script")
+    assert (values["upscale_by"], values["hires_steps"], values["denoise"]) == (1.25, 12, 0.56)
+
+
 @pytest.mark.parametrize("pack", ["SetNode GetNode", "easy setNode easy getNode"])
 def test_set_and_get_nodes_of_packs(pack: str) -> None:
     setter, getter = pack.replace("easy ", "easy_").split()

@@ -218,3 +218,43 @@ def test_what_a_tag_says_beside_its_strengths_is_named() -> None:
     graph["3"]["inputs"].update(model=["50", 0], positive=["50", 2])
     generation = read(graph)
     assert generation.loras == (Lora("two", 0.5, 0.4),) and named(generation, "node 50", "LBW=1,0,0;A=2")
+
+
+@pytest.mark.parametrize("between", [{"noise_mask": ["99", 0], "samples": ["3", 0]}, {"latent": ["3", 0]}])
+def test_pass_that_repaints_a_part_is_no_hires_pass(between: dict[str, Any]) -> None:
+    kind = "PreviewBridgeLatent" if "latent" in between else "SetLatentNoiseMask"
+    again = {**plain_graph()["3"]["inputs"], "latent_image": ["50", 0], "positive": ["52", 0], "seed": 6}
+    graph = plain_graph(
+        n50=node(kind, **between), n51=node("KSampler", **again), n52=node("CLIPTextEncode", clip=["10", 1], text="a hat"),
+    )  # fmt: skip
+    graph["8"]["inputs"]["samples"] = ["51", 0]
+    generation = read(graph)
+    assert (generation.seed, generation.positive, generation.hires) == (SEED, "a lake", HiRes())
+    assert named(generation, "node 51 (KSampler)", "no HiRes pass") and named(generation, "a hat")
+
+
+def test_scripts_of_a_sampler_that_are_not_read_are_named() -> None:
+    loader = {
+        "ckpt_name": "x",
+        "vae_name": "Baked VAE",
+        "clip_skip": -1,
+        "lora_name": "None",
+        "positive": "a",
+        "negative": "b",
+    }
+    sampler = {**BASE, "model": ["1", 0], "positive": ["1", 1], "negative": ["1", 2], "latent_image": ["1", 3]}
+    graph = {
+        "1": node("Efficient Loader", **loader),
+        "2": node("KSampler (Efficient)", **sampler, denoise=1.0, script=["3", 0]),
+        "3": node("Tiled Upscaler Script", upscale_by=1.5), "4": node("SaveImage", images=["2", 5]),
+    }  # fmt: skip
+    assert named(read(graph), "node 3 (Tiled Upscaler Script) changes what node 2 (KSampler (Efficient)) does")
+
+
+@pytest.mark.parametrize(("skip", "told"), [(-2, 2), (-1, None), (0, None)])
+def test_clip_skip_of_a_loader_of_an_unknown_class(skip: int, told: int | None) -> None:
+    graph = plain_graph(n50=node("AnyLoader", ckpt_name="x.safetensors", clip_skip=skip))
+    graph["3"]["inputs"]["model"] = ["50", 0]
+    for key in ("6", "7"):
+        graph[key]["inputs"]["clip"] = ["50", 1]
+    assert read(graph).clip_skip == told

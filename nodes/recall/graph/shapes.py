@@ -136,7 +136,9 @@ def piped(node: Node, wanted: str) -> list[Step] | None:
         return None  # a prompt's text, or the name of a file
     if wanted in ("model", "clip", "vae") and file_input(node) is not None:
         return None
-    if wanted in ("positive", "negative") and any(wanted[:3] in name.lower() for name in text_inputs(node, wanted)):
+    if wanted in _SIDES and any(
+        wanted[:3] in name.lower() and plain(node.inputs[name]) not in ("", None) for name in text_inputs(node, wanted)
+    ):
         return None
     if wanted in _PICTURES and (named(node, "steps") or named(node, *same_names("width")) or _repaints(node)):
         return None
@@ -149,6 +151,7 @@ def _repaints(node: Node) -> bool:
 
 
 _OBJECTS = {"model", "clip", "vae", "positive", "pos", "negative", "neg", "latent_image", "latent", "samples", "image"}
+_SIDES = {"positive", "pos", "negative", "neg"}
 _PICTURES = {"latent_image", "latent", "samples", "image", "images"}
 
 

@@ -14,11 +14,11 @@ from .samplers import OTHER_SAMPLER_INPUTS, PLAIN_SAMPLERS, TILED_UPSCALERS, Sam
 
 PIXEL_INPUTS = (
     "images", "image", "samples", "latent_image", "latent", "pixels", "upscaled_image", "image1", "image2", "image_a",
-    "image_b", "samples1", "samples2", "samples_to", "samples_from", "destination", "source", "latents",
+    "image_b", "samples1", "samples2", "samples_to", "samples_from", "destination", "target", "source", "latents",
 )  # fmt: skip
 """Inputs through which the image itself comes, as pixels or as latent."""
 _PICTURE = re.compile(
-    r"(?!.*(?:style|control|ref|mask|pose|depth|canny|clip|hint|face))(?:\w{1,30}_)?(?:images?|pixels|latents?|samples|latent_image|frames|any\w{0,6})_?(?:\d{1,3}|[a-z]|to|from)?"
+    r"(?!.*(?:style|control|ref|mask|pose|depth|canny|clip|hint|face))(?:\w{1,30}_)?(?:images?|pixels|latents?|samples|latent_image|frames|any\w{0,6})_?(?:\d{1,3}|[a-z]|to|from|target)?"
 )
 """What such inputs of unknown nodes are called."""
 MAX_OUTPUTS = 100

@@ -140,7 +140,7 @@ def _behind(reader: GraphReader, prompt: Prompt, node: Node, slot: int) -> list[
         builder.warn(f"{node} puts conditionings together in a way of its own, which is not kept")
         return [graph.source(link) for link in several]
     if not any(links):
-        return _by_shape(reader, prompt, node)
+        return _by_shape(reader, prompt, node, slot)
     if class_type in _CONTROLNETS or "controlnet" in class_type.lower():
         builder.warn(f"the image was made with a ControlNet ({node}), which the HiRes pass does not use")
     else:
@@ -191,9 +191,9 @@ def _numbered(reader: GraphReader, node: Node, links: list[Link | None]) -> list
     return found if len(found) > 1 and links[0] in found else []
 
 
-def _by_shape(reader: GraphReader, prompt: Prompt, node: Node) -> list[Output | None]:
+def _by_shape(reader: GraphReader, prompt: Prompt, node: Node, slot: int) -> list[Output | None]:
     """Read a node of an unknown class: one that encodes texts, or passes a pipe on."""
-    for pipe in pipes(node):
+    for pipe in pipes(node) if slot != MADE else ():
         bundle = Node(f"{node.id}/{pipe}", "unpack", {"pipe": node.inputs[pipe]}, node, {"pipe": pipe})
         reader.graph.nodes[bundle.id] = bundle
         source = reader.graph.source(Link(bundle.id, UNPACKED.index(prompt.side)))

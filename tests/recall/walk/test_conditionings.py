@@ -110,3 +110,9 @@ def test_settings_out_of_a_linked_configuration() -> None:
     nodes = {"n50": node("Read Pipe", pipe=["51", 0]), "n51": node("Make Pipe", metadata_config=["52", 0]),
              "n52": node("Metadata Config", seed=77, steps=9)}  # fmt: skip
     assert of({"seed": ["50", 9]}, **nodes).seed == 77
+
+
+@pytest.mark.parametrize(("given", "told"), [("a wolf", "a wolf"), ("", "a lake")])
+def test_prompt_that_a_node_puts_into_a_pipe(given: str, told: str) -> None:
+    graph = easy(pipe=["6", 0]) | {"6": node("easy pipeEdit", pipe=["1", 0], optional_positive=given, a1111="comfy")}
+    assert (read(graph).positive, read(graph).negative) == (told, "fog")

@@ -63,6 +63,7 @@ MODEL_INPUTS = (
     "unet_name",
     "gguf_name",
     "stage_c_name",
+    "stage_c",
     "model_name",
     "model_path",
     "diffusion_model",
@@ -127,6 +128,8 @@ def pipes(node: Node) -> Iterator[str]:
 
 def piped(node: Node, wanted: str) -> list[Step] | None:
     """Return where a pipe out of an unknown node has a value from; ``None`` if the node makes it itself."""
+    if wanted in _PICTURES and node.class_type in ("KSampler", "KSamplerAdvanced"):
+        return None  # what a sampler was taken for: it makes the latent of the pipe that it gives
     for name in same_names(wanted):
         at = named(node, name)
         if at is None or (plain(node.inputs[at]) is None and not to_link(node.inputs[at])):
@@ -167,7 +170,7 @@ def file_input(node: Node) -> str | None:
         told = plain(value)
         if isinstance(told, str) and told and (name != "model" or _FILE.search(told)):
             return at
-        if to_link(value) and name != "model":
+        if to_link(value) and name not in ("model", "stage_c"):
             return at
     return None
 

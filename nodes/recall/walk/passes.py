@@ -48,7 +48,11 @@ def first_pass(image_path: ImagePath, base: Node) -> Node:
 def stage_before(reader: GraphReader, image_path: ImagePath, node: Node) -> Node | None:
     """Return the sampler whose latent a pass takes as its conditioning, as Stable Cascade's second stage does the first's."""
     graph = reader.graph
-    found: Node | None = None
+    # One that says so in its name hands its latent on in a pipe.
+    named = (n for n in image_path.upstream(node)[1:] if is_sampler(n) and n.composite is not None)
+    found = next((n for n in named if n.composite and "cascade" in n.composite.class_type.lower()), None)
+    if found is not None:
+        return found
     for _ in range(MAX_STAGES):
         visited: set[str] = set()
         todo = [graph.source(link) for link in image_path.sampling(found or node).positive]

@@ -58,9 +58,10 @@ def _read(reader: GraphReader, size: tuple[int, int] | None) -> None:
     if base is not None:
         base = first_pass(image_path, base)
     last_stage = base or upscalers[-1]
-    if base is not None and (stage := stage_before(reader, image_path, base)) is not None:
+    stage = stage_before(reader, image_path, base) if base is not None else None
+    if stage is not None:
         builder.warn(
-            f"{base} finishes what {stage} sampled, with a model of its own ({_model_of(reader, image_path, base)}): "
+            f"{base} finishes what {stage} sampled, with a model of its own ({_model_of(reader, image_path, last_stage)}): "
             f"the settings, prompts and checkpoint are those of {stage}"
         )
         base = stage
@@ -81,8 +82,9 @@ def _read(reader: GraphReader, size: tuple[int, int] | None) -> None:
         read_size(reader, base, image_path)
     for other in image_path.other_samplers:
         builder.warn(f"{other} samples in a way that is not read here: what it did is not kept")
-    read_hires(reader, first, image_path)
-    sampling = image_path.sampling(making_pass(reader, image_path, first))
+    if stage is None:
+        read_hires(reader, first, image_path)
+        sampling = image_path.sampling(making_pass(reader, image_path, first))
     prompts = [read_prompt(reader, "positive", sampling.positive)]
     if sampling.negative:
         prompts.append(read_prompt(reader, "negative", sampling.negative))

@@ -152,6 +152,20 @@ def test_stage_that_takes_what_another_sampled_as_its_conditioning() -> None:
     assert named(generation, "node 3 (KSampler) finishes what node 51 (KSampler) sampled", "stage_b.safetensors")
 
 
+def test_stage_that_hands_its_latent_on_in_a_pipe() -> None:
+    loader = {"stage_c": "c.safetensors", "stage_b": "b.safetensors", "positive": "a lake", "negative": "fog",
+              "empty_latent_width": 512, "empty_latent_height": 512}  # fmt: skip
+    settings_c = {**BASE, "denoise": 1.0}
+    graph = {
+        "1": node("easy cascadeLoader", **loader), "2": node("easy fullCascadeKSampler", **settings_c, pipe=["1", 0]),
+        "3": node("easy preSampling", **{**settings_c, "seed": 9, "steps": 10, "cfg": 1.1}, pipe=["2", 0]),
+        "4": node("easy kSampler", pipe=["3", 0], image_output="Preview"),
+    }  # fmt: skip
+    generation = read(graph)
+    assert settings(generation) == (5, 21, 4.5, "euler", "simple") and generation.hires == HiRes()
+    assert (generation.checkpoint, generation.positive) == ("c.safetensors", "a lake")
+
+
 def test_steps_that_were_not_run_are_named() -> None:
     advanced = {k: v for k, v in plain_graph()["3"]["inputs"].items() if k not in ("seed", "denoise")}
     graph = plain_graph(

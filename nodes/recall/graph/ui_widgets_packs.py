@@ -156,6 +156,7 @@ PACK_WIDGETS: dict[str, str] = {
     "easy ckptNames": "ckpt_name",
     "easy cascadeLoader": "stage_c stage_b stage_a clip_name lora_name lora_model_strength lora_clip_strength resolution "
         "empty_latent_width empty_latent_height compression positive negative batch_size",
+    "easy wildcards": "text lora wildcard seed multiline_mode",
     "easy prompt": "text prefix subject action clothes environment background nsfw",
     "easy promptReplace": "find1 replace1 find2 replace2 find3 replace3 | prompt find1 replace1 find2 replace2 find3 replace3",
     "easy stylesSelector": "styles positive negative select_styles",

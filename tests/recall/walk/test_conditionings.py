@@ -116,3 +116,14 @@ def test_settings_out_of_a_linked_configuration() -> None:
 def test_prompt_that_a_node_puts_into_a_pipe(given: str, told: str) -> None:
     graph = easy(pipe=["6", 0]) | {"6": node("easy pipeEdit", pipe=["1", 0], optional_positive=given, a1111="comfy")}
     assert (read(graph).positive, read(graph).negative) == (told, "fog")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"), [("a wolf", True), ("a __beast__", False), ("a {b|c}", False), ("<lora:x>", False)]
+)
+def test_text_for_wildcards_that_has_none(words: str, told: bool) -> None:
+    nodes = {
+        "n50": node("easy wildcards", text=words, seed=1),
+        "n51": node("CLIPTextEncode", clip=["10", 1], text=["50", 0]),
+    }
+    assert of({"positive": ["51", 0]}, **nodes).positive == (words if told else None)

@@ -130,6 +130,8 @@ def told_later(missing: tuple[str, ...], warnings: tuple[str, ...]) -> bool:
                 for name in FIELDS
                 if f"{name} prompt is not recalled" in warning or f": {name} is not recalled" in warning
             }
+        if "which is not read here: it is chosen when the graph runs" in warning:
+            explained.add("checkpoint")
     return bool(missing) and explained >= set(missing)
 
 

@@ -8,10 +8,11 @@ from dataclasses import replace
 from typing import Any
 
 from ...values import to_number
+from ..graph.composites.loras import NONE
 from ..graph.graph import MAX_NODES
 from ..graph.nodes import Link, Node, plain, to_link
 from ..graph.passthrough import UNPACKED
-from ..graph.shapes import named, pipes, same_names
+from ..graph.shapes import lora_inputs, named, pipes, same_names
 from .reader import GraphReader
 from .samplers import PLAIN_SAMPLERS, TILED_UPSCALERS
 
@@ -173,6 +174,12 @@ def _assume(reader: GraphReader, node: Node) -> Node:
                 inputs[name] = Link(bundle.id, slot)
         inputs["pipe"] = node.inputs[pipe]
     inputs.update({name: node.inputs[name] for name in (*_ADVANCED, "guidance") if name in node.inputs})
+    if (lora := lora_inputs(node)) and "model" in inputs and plain(node.inputs[lora[0]]) not in NONE:
+        # The prompts are encoded before, so that it acts on the model alone.
+        loader = {"model": inputs["model"], "lora_name": node.inputs[lora[0]]}
+        loader["strength_model"] = node.inputs[lora[1]] if lora[1] else 1.0
+        given = {"lora_name": lora[0], "strength_model": lora[1] or ""}
+        inputs["model"] = _add(reader, Node(f"{node.id}/lora", "LoraLoaderModelOnly", loader, node, given))
     tiled = named(node, "tile_width") is not None and named(node, "upscale_by", "upscaled_image") is not None
     class_type = "UltimateSDUpscale" if tiled else "KSamplerAdvanced" if "start_at_step" in inputs else "KSampler"
     if tiled:

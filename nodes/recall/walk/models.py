@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -57,6 +58,8 @@ _FAMILIES = {
 """Families by the type that text encoders are loaded for."""
 MAX_CHAIN = 500
 """Length limit of a chain of nodes to a loader."""
+_VARIES = re.compile(r"schedul|random|cycl", re.IGNORECASE)
+"""Classes of nodes that choose a file when the graph runs: what stands at their input is not what they give."""
 
 
 @dataclass
@@ -111,6 +114,11 @@ def _chain(reader: GraphReader, link: Link | None, kind: str, what: str) -> Chai
             return found
         if node.class_type in LORA_LOADERS:
             found.loras.insert(0, node)
+        elif _VARIES.search(node.class_type) and not reader.follow(node, *_through(kind)):
+            builder.warn(f"{what} has its {kind} from {node}, which is not read here: it is chosen when the graph runs")
+            return found
+        elif _VARIES.search(node.class_type) and lora_inputs(node):
+            builder.warn(f"{node} chooses a LoRA when the graph runs, which is not read")
         elif _assumed_loader(reader, node, kind):
             found.loader = node
             if kind == "clip" and found.clip_skip is None:

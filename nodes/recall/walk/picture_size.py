@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from ...values import to_integer, to_number
 from ..graph.nodes import Node
 from ..graph.shapes import named, same_names
+from ..graph.value_nodes import preset_size
 from .reader import GraphReader
 
 CELL = 8
 """Side of a latent cell in pixels."""
 MAX_DEPTH = 200
 """Number of nodes in a row that are looked at."""
-PRESETS = ("aspect_ratio", "resolution", "dimensions", "preset", "ratio")
-"""Inputs that show that a node's size is a preset unknown here."""
+_PRESET = re.compile(r"(?:\w{1,20}_)?(?:aspect|aspect_ratio|resolution|dimensions|preset|ratio)", re.ASCII)
+"""Inputs that show that a node's size is a preset: its name may tell which."""
+_TURNED = re.compile(r"swap|invert|orientation|portrait|landscape|flip", re.ASCII)
+"""Inputs that may turn a preset."""
 
 _KEEP = {
     "VAEDecode", "VAEDecodeTiled", "VAEEncode", "VAEEncodeTiled", "VAEEncodeForInpaint", "SetLatentNoiseMask",
@@ -64,8 +68,12 @@ def own_size_inputs(node: Node) -> tuple[str, str] | None:
 
 def _own_size(reader: GraphReader, node: Node, has_source: bool) -> Size | None:
     names = own_size_inputs(node)
-    if names is None or (has_source and node.class_type not in _TO) or any(name in node.inputs for name in PRESETS):
+    if names is None or (has_source and node.class_type not in _TO):
         return None
+    presets = [name for name in node.inputs if _PRESET.fullmatch(name.lower())]
+    if presets:
+        turned = any(_TURNED.search(name.lower()) for name in node.inputs)
+        return None if turned or len(presets) > 1 else preset_size(reader.graph.value(node, presets[0]))
     width, height = (to_integer(reader.graph.value(node, name)) for name in names)
     return None if width is None or height is None or width < 0 or height < 0 else (width, height)
 

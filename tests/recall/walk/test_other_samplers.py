@@ -272,3 +272,37 @@ def test_clip_skip_of_a_loader_of_an_unknown_class(skip: int, told: int | None) 
     for key in ("6", "7"):
         graph[key]["inputs"]["clip"] = ["50", 1]
     assert read(graph).clip_skip == told
+
+
+@pytest.mark.parametrize(
+    ("more", "size"),
+    [
+        ({"empty_latent_aspect": "768 x 640 [L] 6:5"}, (768, 640)), ({"aspect_ratio": "wide"}, (None, None)),
+        ({"resolution": "768x640", "swap_dimensions": "On"}, (None, None)), ({}, (512, 512)),
+    ],
+)  # fmt: skip
+def test_size_of_a_preset_goes_before_the_numbers_beside_it(
+    more: dict[str, str], size: tuple[int | None, int | None]
+) -> None:
+    generation = read(plain_graph(n5=node("Any Latent", width=512, height=512, **more)))
+    assert (generation.width, generation.height) == size
+
+
+@pytest.mark.parametrize(("lora", "found"), [("a.safetensors", (Lora("a.safetensors", 0.5, 0.0),)), ("None", ())])
+def test_lora_of_a_sampler(lora: str, found: tuple[Lora, ...]) -> None:
+    inputs = {**plain_graph()["3"]["inputs"], "model": ["4", 0], "lora_name": lora, "lora_strength": 0.5}
+    graph = plain_graph(n3=node("any pipeKSampler", **inputs))
+    for key in ("6", "7"):
+        graph[key]["inputs"]["clip"] = ["4", 1]
+    assert read(graph).loras == found and read(graph).checkpoint == "sd\\dream.safetensors"
+
+
+def test_files_that_are_chosen_when_the_graph_runs() -> None:
+    graph = plain_graph(n4=node("Load Scheduled Models", ckpt_name="default.safetensors", schedule=["99", 0]))
+    generation = read(graph)
+    assert generation.checkpoint is None and named(generation, "node 4 (Load Scheduled Models)", "chosen when")
+    graph = plain_graph(n11=node("Random LoRA", model=["4", 0], clip=["4", 1], lora_name="x", strength=1.0))
+    generation = read(graph)
+    assert [lora.name for lora in generation.loras] == ["dir\\a.safetensors"] and named(
+        generation, "node 11 (Random LoRA)"
+    )

@@ -71,6 +71,7 @@ def _own_size(reader: GraphReader, node: Node, has_source: bool) -> Size | None:
     if names is None or (has_source and node.class_type not in _TO):
         return None
     presets = [name for name in node.inputs if _PRESET.fullmatch(name.lower())]
+    presets = [name for name in presets if "latent" in name.lower()] or presets
     if presets:
         turned = any(_TURNED.search(name.lower()) for name in node.inputs)
         return None if turned or len(presets) > 1 else preset_size(reader.graph.value(node, presets[0]))

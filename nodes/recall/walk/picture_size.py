@@ -17,6 +17,8 @@ MAX_DEPTH = 200
 """Number of nodes in a row that are looked at."""
 _PRESET = re.compile(r"(?:\w{1,20}_)?(?:aspect|aspect_ratio|resolution|dimensions|preset|ratio)", re.ASCII)
 """Inputs that show that a node's size is a preset: its name may tell which."""
+_CUSTOM = re.compile(r"custom|自定义", re.IGNORECASE)
+"""Names of the preset that leaves the size to the numbers beside it."""
 _TURNED = re.compile(r"swap|invert|orientation|portrait|landscape|flip", re.ASCII)
 """Inputs that may turn a preset."""
 
@@ -72,9 +74,10 @@ def _own_size(reader: GraphReader, node: Node, has_source: bool) -> Size | None:
         return None
     presets = [name for name in node.inputs if _PRESET.fullmatch(name.lower())]
     presets = [name for name in presets if "latent" in name.lower()] or presets
-    if presets:
+    told = reader.graph.value(node, presets[0]) if len(presets) == 1 else None
+    if presets and not (isinstance(told, str) and _CUSTOM.search(told)):
         turned = any(_TURNED.search(name.lower()) for name in node.inputs)
-        return None if turned or len(presets) > 1 else preset_size(reader.graph.value(node, presets[0]))
+        return None if turned else preset_size(told)
     width, height = (to_integer(reader.graph.value(node, name)) for name in names)
     return None if width is None or height is None or width < 0 or height < 0 else (width, height)
 

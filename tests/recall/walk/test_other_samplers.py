@@ -278,6 +278,7 @@ def test_clip_skip_of_a_loader_of_an_unknown_class(skip: int, told: int | None) 
     ("more", "size"),
     [
         ({"empty_latent_aspect": "768 x 640 [L] 6:5"}, (768, 640)), ({"aspect_ratio": "wide"}, (None, None)),
+        ({"empty_latent_aspect": "width x height [custom]"}, (512, 512)),
         ({"target_aspect": "1x", "empty_latent_aspect": "768 x 640"}, (768, 640)),
         ({"resolution": "768x640", "swap_dimensions": "On"}, (None, None)), ({}, (512, 512)),
     ],

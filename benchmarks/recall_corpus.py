@@ -49,6 +49,8 @@ class Graph:
     warnings: tuple[str, ...]
     samples: bool
     """False if no class of its nodes is one that samples."""
+    told_later: bool = False
+    """True if everything that is missing was only known when the graph ran."""
 
 
 @dataclass
@@ -107,6 +109,32 @@ def samples(text: str) -> bool:
     return re.search(r'"(?:class_type|type)":\s*"[^"]{0,60}(?:sampl|detailer)', text, re.IGNORECASE) is not None
 
 
+_AT_RUN_TIME = re.compile(
+    r"random|wildcard|token|promptline|find and replace input|schedul|cycl|gradient|prompt text|style|florence|textgenerate|caption|magic|"
+    r"toggle|retrieve",
+    re.IGNORECASE,
+)
+"""Classes whose values are made, or looked up in files and caches, when the graph runs."""
+
+
+def told_later(missing: tuple[str, ...], warnings: tuple[str, ...]) -> bool:
+    """Return True if the warnings explain every missing field by a value that is made when the graph runs."""
+    explained: set[str] = set()
+    for warning in warnings:
+        if re.search(r'not usable as seed: "-\d+"', warning):
+            explained.add("seed")
+        made = re.search(r"comes from node [^(]+\((.+)\), which (?:is not known|does not tell)", warning)
+        if made and _AT_RUN_TIME.search(made.group(1)):
+            explained |= {
+                name
+                for name in FIELDS
+                if f"{name} prompt is not recalled" in warning or f": {name} is not recalled" in warning
+            }
+        if "which is not read here: it is chosen when the graph runs" in warning:
+            explained.add("checkpoint")
+    return bool(missing) and explained >= set(missing)
+
+
 def texts_of_json(path: Path) -> dict[str, str]:
     """Return a JSON file's graph as the text that a picture would have; empty for any other JSON."""
     text = path.read_text(encoding="utf-8", errors="replace")
@@ -145,7 +173,8 @@ def read_corpus(folders: list[Path], limit: float) -> Corpus:
         elif graph[1] not in corpus.graphs:
             level, missing = level_of(generation)
             text = texts["prompt" if graph[0] == "API" and "prompt" in texts else "workflow"]
-            corpus.graphs[graph[1]] = Graph(graph[0], level, path, missing, generation.warnings, samples(text))
+            later = told_later(missing, generation.warnings)
+            corpus.graphs[graph[1]] = Graph(graph[0], level, path, missing, generation.warnings, samples(text), later)
             if graph[0] == "API" and "workflow" in texts:
                 _compare(corpus, path, texts["workflow"], recall_text({"prompt": texts["prompt"]}))
     return corpus
@@ -199,7 +228,11 @@ def main() -> int:
     empty = {
         k: sum(not g.samples for g in corpus.graphs.values() if g.kind == k and g.level == "nothing") for k in found
     }
+    later = {k: sum(g.told_later for g in corpus.graphs.values() if g.kind == k) for k in found}
     print("of nothing, without a node that samples: " + ", ".join(f"{n} {kind}" for kind, n in empty.items()))
+    print(
+        "of part, what is missing was known only when it ran: " + ", ".join(f"{n} {kind}" for kind, n in later.items())
+    )
     print("pictures without a graph: " + ", ".join(f"{n} {name}" for name, n in sorted(corpus.texts.items())))
     print(f"{corpus.compared} workflows compared with the graph that ran: {len(corpus.differing)} values differ")
     print(f"slowest {corpus.slowest[0]:.2f} s ({Path(corpus.slowest[1]).name}); {len(corpus.errors)} exceptions")
@@ -210,6 +243,7 @@ def main() -> int:
             "files": corpus.files,
             "graphs": found,
             "nothing_without_a_sampler": empty,
+            "part_known_when_it_ran": later,
             "texts": dict(corpus.texts),
             "compared": corpus.compared,
             "differing": len(corpus.differing),

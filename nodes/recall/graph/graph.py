@@ -32,6 +32,9 @@ class Graph:
         self._values: dict[tuple[Link, str], Any] = {}
         self.assumed: dict[str, tuple[Node, str]] = {}
         """Nodes of unknown classes whose inputs were read by their names, and those inputs."""
+        self.notes: dict[str, None] = {}
+        """What was left out where composite nodes were expanded, for warnings."""
+        self._uses: dict[str, list[str]] | None = None
         self._hops = 0
         self._depth = 0
         self._truncated = False
@@ -65,6 +68,16 @@ class Graph:
     def link(self, node: Node, name: str) -> Link | None:
         """Return the link at an input, unresolved; ``None`` for a value or nothing."""
         return to_link(node.inputs.get(name))
+
+    def uses_of_the_first_output(self, node_id: str) -> list[str]:
+        """Return the names of the inputs that a node's first output is linked to."""
+        if self._uses is None:
+            self._uses = {}
+            for node in self.nodes.values():
+                for name, value in node.inputs.items():
+                    if (link := to_link(value)) and link.slot == 0:
+                        self._uses.setdefault(link.id, []).append(name)
+        return self._uses.get(node_id, [])
 
     def source(self, link: Link | None, wanted: str | None = None) -> Output | None:
         """Resolve a link to the node and slot that make its value, through all nodes that only pass it on.

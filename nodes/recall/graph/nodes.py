@@ -34,7 +34,8 @@ class Node:
 
     def place(self, name: str) -> str:
         """Name the node and one of its inputs as the file does."""
-        return f"{self}.{short(self.names.get(name, name))}"
+        given = self.names.get(name, name)
+        return f"{self}.{short(given)}" if given else str(self)
 
 
 @dataclass(frozen=True)

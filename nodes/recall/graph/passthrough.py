@@ -202,7 +202,7 @@ PIPES: dict[str, Pipe] = {
     "Unpack SDXL Tuple": Pipe(_SDXL, "sdxl_tuple"),
     "easy pipeIn": Pipe((None,), "pipe", _EASY),
     "easy pipeOut": Pipe((None, *_EASY, "seed"), "pipe"),
-    "easy preSampling": Pipe((None,), "pipe", (*_EASY_SETTINGS, "latent")),
+    "easy preSampling": Pipe((None,), "pipe", (*_EASY_SETTINGS, "image_to_latent", "latent")),
     # of this package: what a sampler takes out of a pipe
     "easy unpack": Pipe(EASY_PIPE, "pipe"),
     "unpack": Pipe(UNPACKED, "pipe"),

@@ -17,7 +17,7 @@ MADE = -1
 
 _SYNONYMS: tuple[tuple[str, ...], ...] = (
     ("seed", "noise_seed", "seed_num", "seed_value"),
-    ("steps", "steps_total", "total_steps", "num_steps", "num_inference_steps"),
+    ("steps", "steps_total", "total_steps", "base_steps", "num_steps", "num_inference_steps"),
     ("cfg", "cfg_scale", "guidance_scale"),
     ("sampler_name", "sampler"),
     ("scheduler", "scheduler_name", "schedule"),
@@ -28,7 +28,7 @@ _SYNONYMS: tuple[tuple[str, ...], ...] = (
     ("vae", "opt_vae", "optional_vae"),
     ("positive", "pos", "conditioning", "cond", "positive_cond", "conditioning_positive", "base_positive"),
     ("negative", "neg", "neg_conditioning", "negative_cond", "conditioning_negative", "base_negative", "uncond"),
-    ("latent_image", "latent", "samples", "latents", "init_latent"),
+    ("latent_image", "latent", "samples", "latents", "init_latent", "image_to_latent"),
     ("image", "images", "pixels"),
     ("width", "empty_latent_width", "image_width", "clip_width"),
     ("height", "empty_latent_height", "image_height", "clip_height"),
@@ -55,13 +55,15 @@ _CHANGES = re.compile(
 )
 """Classes that change a text: what stands at their input is not what they give."""
 _CONTROLS = {"control_after_generate", "mode", "action", "filename", "title", "label", "name", "speak_and_recognation"}
-_PIPE = re.compile(r"(?:\w{1,40}_)?(?:pipe|ctx|context|tuple)(?:_?\w{1,20})?")
+_PIPE = re.compile(r"(?:\w{1,40}_)?(?:pipe|ctx|context|tuple)(?:_?\w{1,20})?|\w{1,40}_config")
 _FILE = re.compile(r"\.(?:safetensors|sft|ckpt|pth?|bin|gguf)$", re.IGNORECASE)
 
 CHECKPOINT_INPUTS = ("ckpt_name", "ckpt", "checkpoint", "checkpoint_name", "base_ckpt_name", "ckpt_path")
 MODEL_INPUTS = (
     "unet_name",
     "gguf_name",
+    "stage_c_name",
+    "stage_c",
     "model_name",
     "model_path",
     "diffusion_model",
@@ -70,7 +72,8 @@ MODEL_INPUTS = (
     "model",
 )
 VAE_INPUTS = ("vae_name", "vae", "vae_model")
-BAKED = ("Baked VAE", "Baked-VAE", "None", "none", "", "baked VAE", "Default", "Automatic")
+_NO_ENCODER = (".none", ".use_ckpt_clip", "None", "none", "")
+BAKED = ("Baked VAE", "Baked-VAE", "None", "none", "", "baked VAE", "Default", "Automatic", ".use_ckpt_vae", ".none")
 """Values of a loader's VAE that mean the checkpoint's own."""
 
 
@@ -125,6 +128,8 @@ def pipes(node: Node) -> Iterator[str]:
 
 def piped(node: Node, wanted: str) -> list[Step] | None:
     """Return where a pipe out of an unknown node has a value from; ``None`` if the node makes it itself."""
+    if wanted in _PICTURES and node.class_type in ("KSampler", "KSamplerAdvanced"):
+        return None  # what a sampler was taken for: it makes the latent of the pipe that it gives
     for name in same_names(wanted):
         at = named(node, name)
         if at is None or (plain(node.inputs[at]) is None and not to_link(node.inputs[at])):
@@ -134,12 +139,22 @@ def piped(node: Node, wanted: str) -> list[Step] | None:
         return None  # a prompt's text, or the name of a file
     if wanted in ("model", "clip", "vae") and file_input(node) is not None:
         return None
-    if wanted in _PICTURES and (named(node, "steps") or named(node, *same_names("width"))):
+    if wanted in _SIDES and any(
+        wanted[:3] in name.lower() and plain(node.inputs[name]) not in ("", None) for name in text_inputs(node, wanted)
+    ):
+        return None
+    if wanted in _PICTURES and (named(node, "steps") or named(node, *same_names("width")) or _repaints(node)):
         return None
     return [Step(node.inputs[name], wanted) for name in pipes(node)]
 
 
+def _repaints(node: Node) -> bool:
+    """Return True for a node that a picture and its mask are linked to, which then take the place of an empty latent."""
+    return all(to_link(node.inputs.get(name)) for name in ("image", "mask"))
+
+
 _OBJECTS = {"model", "clip", "vae", "positive", "pos", "negative", "neg", "latent_image", "latent", "samples", "image"}
+_SIDES = {"positive", "pos", "negative", "neg"}
 _PICTURES = {"latent_image", "latent", "samples", "image", "images"}
 
 
@@ -155,7 +170,7 @@ def file_input(node: Node) -> str | None:
         told = plain(value)
         if isinstance(told, str) and told and (name != "model" or _FILE.search(told)):
             return at
-        if to_link(value) and name != "model":
+        if to_link(value) and name not in ("model", "stage_c"):
             return at
     return None
 
@@ -169,6 +184,14 @@ def vae_input(node: Node) -> str | None:
     """Return the input with a VAE's file."""
     at = named(node, *VAE_INPUTS)
     return at if at is not None and isinstance(plain(node.inputs[at]), str) else None
+
+
+def encoder_inputs(node: Node) -> list[str]:
+    """Return the inputs with the files of text encoders, without those that name none."""
+    return [
+        name for name in sorted(node.inputs)
+        if re.match(r"clip_name|text_encoder\d?$", name) and plain(node.inputs[name]) not in _NO_ENCODER
+    ]  # fmt: skip
 
 
 def text_inputs(node: Node, side: str) -> list[str]:

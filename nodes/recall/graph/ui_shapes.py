@@ -13,6 +13,8 @@ from typing import Any
 from ..sampler_names import is_sampler, is_scheduler
 
 _FILE = re.compile(r".{1,400}\.(?:safetensors|sft|ckpt|pth?|bin|gguf)", re.IGNORECASE | re.DOTALL)
+_ENCODER = re.compile(r"CLIP(?!_VISION)|GLM|T5|GEMMA|LLM|TEXT_?ENCODER", re.IGNORECASE)
+"""Types of sockets that take a text encoder."""
 _CONTROL = ("fixed", "increment", "decrement", "randomize", "increment-wrap")
 MIN_SEED = 100_000
 """A whole number from here on is a seed if nothing else is."""
@@ -30,9 +32,10 @@ def named_by_type(values: Sequence[Any], inputs: Sequence[str], outputs: Sequenc
         found.setdefault("vae_name", files[0])
     elif files and gives == {"CLIP"} and "CLIP" not in has:
         found |= {f"clip_name{i}": file for i, file in enumerate(files[:4], 1)}
-    elif len(files) == 1 and "MODEL" in gives and "MODEL" in has and isinstance(values[0], str):
+    elif len(files) == 1 and "MODEL" in gives and "MODEL" in has and _begins(values, files[0]):
         found |= _lora(values, values.index(files[0]), clip="CLIP" in gives)
-    encodes = "CONDITIONING" in gives and "CLIP" in has and "CONDITIONING" not in has and not files
+    encoder = any(_ENCODER.search(kind) for kind in has)
+    encodes = "CONDITIONING" in gives and encoder and "CONDITIONING" not in has and not files
     if encodes and len(texts) == 1 and texts[0].lower() not in ("true", "false"):
         found.setdefault("text", texts[0])
     if len(values) == 1 and len(gives) == 1 and not has and isinstance(values[0], str | int | float):
@@ -65,7 +68,8 @@ def _sampling(values: Sequence[Any]) -> dict[str, Any]:
         and 0 <= cfg <= 100
     ):
         found |= {"steps": steps, "cfg": cfg}
-    if at + 2 < len(values) and _number(values[at + 2]) and 0 <= values[at + 2] <= 1:
+    # Not 0, which is where a sampler of some of the steps begins.
+    if at + 2 < len(values) and _number(values[at + 2]) and 0 < values[at + 2] <= 1:
         found["denoise"] = values[at + 2]
     whole = [i for i, v in enumerate(values) if isinstance(v, int) and not isinstance(v, bool) and v >= 0]
     sure = [i for i in whole if i + 1 < len(values) and values[i + 1] in _CONTROL]
@@ -89,6 +93,11 @@ def _lora(values: Sequence[Any], at: int, clip: bool) -> dict[str, Any]:
     if clip:
         found["strength_clip"] = strengths[-1]
     return found
+
+
+def _begins(values: Sequence[Any], file: str) -> bool:
+    """Return True if a row begins as a LoRA's does; files of enlarging models end with .pth."""
+    return isinstance(values[0], str) and not file.lower().endswith(".pth")
 
 
 def _number(value: Any) -> bool:

@@ -108,7 +108,7 @@ def _matched(
 
 _NONE = object()
 _NUMBER_NAMES = re.compile(
-    r"(?:\w{1,20}_)?seed|steps(?:_\w{1,10})?|cfg|denoise|(?:\w{1,20}_)?(?:width|height)|(?:\w{1,20}_)?strength(?:_\w{1,10})?|guidance|"
+    r"(?:\w{1,20}_)?seed|steps(?:_\w{1,10})?|cfg(?:_\w{1,20})?|denoise|(?:\w{1,20}_)?(?:width|height)|(?:\w{1,20}_)?strength(?:_\w{1,10})?|guidance|"
     r"batch_size|(?:start|end)_at_step|(?:scale|upscale)_by|true_gs"
 )
 _WORDS = re.compile(
@@ -121,11 +121,15 @@ def _fits(name: str, value: Any) -> bool:
     """Return True if a value can belong to a widget: values that are one place off must not pass."""
     if value is None:
         return True
+    if name.startswith("use_"):
+        return not _is_number(value)
     if _NUMBER_NAMES.fullmatch(name):
         return _is_number(value)
     if name in ("sampler_name", "scheduler"):
         if not isinstance(value, str):
             return not _is_number(value)
+        if value in _CONTROL:
+            return False
         ours, other = (is_sampler, is_scheduler) if name == "sampler_name" else (is_scheduler, is_sampler)
         return ours(value) or not other(value)
     if name == "delimiter" or is_text_input(name):

@@ -19,6 +19,8 @@ _CORE = {
     "TripleCLIPLoader": "clip_name1 clip_name2 clip_name3",
     "QuadrupleCLIPLoader": "clip_name1 clip_name2 clip_name3 clip_name4",
     "VAELoader": "vae_name",
+    "SVD_img2vid_Conditioning": "width height video_frames motion_bucket_id fps augmentation_level",
+    "StableZero123_Conditioning": "width height batch_size elevation azimuth",
     "UpscaleModelLoader": "model_name",
     "ControlNetLoader": "control_net_name",
     "DiffControlNetLoader": "control_net_name",

@@ -49,6 +49,13 @@ PACK_WIDGETS: dict[str, str] = {
         "return_with_leftover_noise image_output save_prefix file_type embed_workflow noise_seed",
     "ttN pipeKSampler_v2": "lora_name lora_strength upscale_method upscale_model_name factor rescale percent width height longer_side "
         "crop steps cfg sampler_name scheduler denoise image_output save_prefix file_type embed_workflow seed",
+    "ttN pipeLoaderSDXL_v2": "ckpt_name config_name vae_name clip_skip loras refiner_ckpt_name refiner_config_name positive_g "
+        "positive_l negative_g negative_l conditioning_aspect conditioning_width conditioning_height crop_width "
+        "crop_height target_aspect target_width target_height positive_ascore negative_ascore empty_latent_aspect "
+        "empty_latent_width empty_latent_height batch_size seed",
+    "ttN pipeKSamplerSDXL_v2": "lora_name lora_strength upscale_method upscale_model_name factor rescale percent width height "
+        "longer_side crop base_steps cfg denoise refiner_steps refiner_cfg refiner_denoise sampler_name scheduler "
+        "image_output save_prefix file_type embed_workflow seed",
     "ttN pipeLoader": "ckpt_name config_name vae_name clip_skip lora1_name lora1_model_strength lora1_clip_strength lora2_name "
         "lora2_model_strength lora2_clip_strength lora3_name lora3_model_strength lora3_clip_strength positive "
         "positive_token_normalization positive_weight_interpretation negative negative_token_normalization "
@@ -78,6 +85,20 @@ PACK_WIDGETS: dict[str, str] = {
     "KSamplerProvider": "seed steps cfg sampler_name scheduler denoise",
     "TiledKSamplerProvider": "seed steps cfg sampler_name scheduler denoise tile_width tile_height tiling_strategy",
     "ImpactBoolean": "value",
+    "IterativeLatentUpscale": "upscale_factor steps temp_prefix",
+    "IterativeImageUpscale": "upscale_factor steps temp_prefix",
+    "PixelKSampleUpscalerProvider": "scale_method seed steps cfg sampler_name scheduler denoise use_tiled_vae tile_size",
+    "PixelKSampleUpscalerProviderPipe": "scale_method seed steps cfg sampler_name scheduler denoise use_tiled_vae tile_size",
+    "RegionalSampler": "seed seed_2nd seed_2nd_mode steps base_only_steps denoise overlap_factor restore_latent "
+        "additional_mode additional_sampler additional_sigma_ratio",
+    "TwoAdvancedSamplersForMask": "seed steps denoise overlap_factor",
+    # Workflow Component's published components
+    "## ksample-dec [7dd004]": "steps cfg seed sampler_name scheduler denoise",
+    "## sdxl-ksample [3c7e70]": "noise_seed steps cfg sampler_name scheduler refiner_ratio",
+    "## make-basic_pipe [2c8c61]": "ckpt_name positive negative",
+    "## make-sdxl-base-basic_pipe [556f76]": "ckpt_name width height crop_w crop_h target_width target_height "
+        "linguistic_positive supporting_terms negative",
+    "## make-sdxl-refiner-basic_pipe [4a53fd]": "ckpt_name width height positive_ascore negative_ascore positive negative",
     # Inspire
     "CheckpointLoaderSimpleShared //Inspire": "ckpt_name key_opt mode",
     "GlobalSeed //Inspire": "value mode action last_seed",
@@ -94,6 +115,8 @@ PACK_WIDGETS: dict[str, str] = {
         "variation_strength internal_seed",
     "KSamplerProgress //Inspire": "seed steps cfg sampler_name scheduler denoise noise_mode interval omit_start_latent omit_final_latent",
     "LoraLoaderBlockWeight //Inspire": "category_filter lora_name strength_model strength_clip inverse seed A B preset block_vector bypass",
+    "RegionalConditioningColorMask //Inspire": "mask_color strength set_cond_area prompt dilation",
+    "RegionalConditioningSimple //Inspire": "strength set_cond_area prompt",
     "CLIPTextEncodeWithWeight //Inspire": "text strength add_weight",
     "WildcardEncode //Inspire": "token_normalization weight_interpretation wildcard_text populated_text mode Select to add LoRA Select to "
         "add Wildcard seed",
@@ -131,6 +154,12 @@ PACK_WIDGETS: dict[str, str] = {
     "easy preSamplingDynamicCFG": "steps cfg cfg_mode cfg_scale_min sampler_name scheduler denoise seed",
     "easy preSamplingLayerDiffusion": "method weight steps cfg sampler_name scheduler denoise seed",
     "easy ckptNames": "ckpt_name",
+    "easy cascadeLoader": "stage_c stage_b stage_a clip_name lora_name lora_model_strength lora_clip_strength resolution "
+        "empty_latent_width empty_latent_height compression positive negative batch_size",
+    "easy wildcards": "text lora wildcard seed multiline_mode",
+    "easy prompt": "text prefix subject action clothes environment background nsfw",
+    "easy promptReplace": "find1 replace1 find2 replace2 find3 replace3 | prompt find1 replace1 find2 replace2 find3 replace3",
+    "easy stylesSelector": "styles positive negative select_styles",
     "easy loraNames": "lora_name",
     # Comfyroll
     "CR Multiline Text": "text convert_from_csv csv_quote_char remove_chars chars_to_remove split_string",
@@ -138,7 +167,9 @@ PACK_WIDGETS: dict[str, str] = {
     "CR Apply ControlNet": "switch strength",
     # Efficiency
     "HighRes-Fix Script": "upscale_type hires_ckpt_name latent_upscaler pixel_upscaler upscale_by use_same_seed seed hires_steps "
-        "denoise iterations control_net_name strength preprocessor_imgs",
+        "denoise iterations use_controlnet control_net_name strength preprocessor preprocessor_imgs | upscale_type hires_ckpt_name "
+        "latent_upscaler pixel_upscaler upscale_by use_same_seed seed hires_steps denoise iterations control_net_name strength "
+        "preprocessor_imgs",
     # Nunchaku
     "NunchakuFluxDiTLoader": "model_path cache_threshold attention cpu_offload device_id data_type i2f_mode",
     "NunchakuQwenImageDiTLoader": "model_name cpu_offload num_blocks_on_gpu use_pin_memory",
@@ -155,4 +186,8 @@ PACK_WIDGETS: dict[str, str] = {
     # WAS
     "Text String": "text text_b text_c text_d",
     "Text Parse Tokens": "text",
+    "Seed": "seed",
+    # ADV CLIP emb
+    "BNK_CLIPTextEncodeAdvanced": "text token_normalization weight_interpretation affect_pooled",
+    "BNK_CLIPTextEncodeSDXLAdvanced": "text_l text_g token_normalization weight_interpretation affect_pooled balance",
 }  # fmt: skip

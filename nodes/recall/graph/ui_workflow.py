@@ -19,7 +19,8 @@ from .ui_values import as_queued, literal, widget_values
 MAX_DEPTH = 20
 """Depth limit of nested subgraphs."""
 MUTED, BYPASSED = 2, 4
-VIRTUAL = {"Reroute", "PrimitiveNode", "Note", "MarkdownNote", "GetNode", "SetNode"}
+_SETS, _GETS = {"SetNode", "easy setNode"}, {"GetNode", "easy getNode"}
+VIRTUAL = {"Reroute", "PrimitiveNode", "Note", "MarkdownNote"} | _SETS | _GETS
 """Nodes that exist only in the editor."""
 _INPUT, _OUTPUT = "-10", "-20"
 """Ids of a subgraph's own inputs and outputs."""
@@ -91,7 +92,7 @@ class _Scope:
         self.promoted: dict[str, Any] = self._promoted()
         self.sets = {
             node.first_value: node for node in self.nodes.values()
-            if node.type == "SetNode" and isinstance(node.first_value, str) and node.mode not in (MUTED, BYPASSED)
+            if node.type in _SETS and isinstance(node.first_value, str) and node.mode not in (MUTED, BYPASSED)
         }  # fmt: skip
         """Set nodes by the name that they set."""
 
@@ -221,7 +222,7 @@ class _Workflow:
                 link = node.link(0)
             elif node.type == "PrimitiveNode":
                 return literal(node.first_value)
-            elif node.type == "GetNode":
+            elif node.type in _GETS:
                 scope, link = self._set(scope, node.first_value)
             elif node.id in scope.children:
                 scope = scope.children[node.id]

@@ -228,6 +228,16 @@ def _replaced(text: str, *pairs: tuple[str, str], outputs: int = 1) -> ValueNode
     return ValueNode(names, (replace,) * outputs)
 
 
+def _without_choices(name: str) -> Compute:
+    """Return a text in which wildcards, choices and LoRAs would be replaced, if it has none."""
+    return lambda a: a[name] if isinstance(a[name], str) and not re.search(r"__|[{}<>]", a[name]) else None
+
+
+def _unstyled(name: str) -> Compute:
+    """Return a text that styles would change, if none is chosen."""
+    return lambda arguments: arguments[name] if arguments["select_styles"] in (None, "") else None
+
+
 def _in_case(arguments: Arguments) -> str | None:
     text, mode = arguments["string"], arguments["mode"]
     cases = {"UPPERCASE": str.upper, "lowercase": str.lower, "Capitalize": str.capitalize, "Title Case": str.title}
@@ -373,6 +383,12 @@ VALUE_NODES: dict[str, ValueNode] = {
     "CR Text Concatenate": _joined("text1", "text2", delimiter="separator"),
     "CR Combine Prompt": _joined("part1", "part2", "part3", "part4", delimiter="separator"),
     "CR Text Replace": _replaced("text", ("find1", "replace1"), ("find2", "replace2"), ("find3", "replace3")),
+    "easy wildcards": ValueNode(("text",), (_without_choices("text"), _without_choices("text"))),
+    "easy prompt": _as_it_stands("text"),
+    "easy promptReplace": _replaced("prompt", ("find1", "replace1"), ("find2", "replace2"), ("find3", "replace3")),
+    "easy stylesSelector": ValueNode(
+        ("positive", "negative", "select_styles"), (_unstyled("positive"), _unstyled("negative"))
+    ),
     "easy promptConcat": _joined("prompt1", "prompt2", delimiter="separator"),
 }
 """Value nodes by class. A new one is one line."""

@@ -34,9 +34,19 @@ def read_steps(reader: GraphReader, sampling: Sampling, image_path: ImagePath) -
     steps = remaining
     if not handed_on and end is not None and schedule.total is not None:
         steps = max(min(end, schedule.total) - schedule.start, 0)
+        _warn_of_an_early_end(reader, sampling.node, schedule)
     where = reader.place(schedule.node, schedule.inputs)
     reader.builder.set("steps", steps, where)
     reader.builder.set("denoise", denoise_for(remaining, total), where)
+
+
+def _warn_of_an_early_end(reader: GraphReader, node: Node, schedule: Schedule | None) -> None:
+    """Warn of a pass that ran the first steps of a schedule only: as many steps of a whole one are not the same."""
+    if schedule is None or schedule.end is None or schedule.total is None or not 0 < schedule.end < schedule.total:
+        return
+    reader.builder.warn(
+        f"{node} stopped at step {schedule.end} of {schedule.total}: how its schedule went on is not kept"
+    )
 
 
 def _ran(schedule: Schedule) -> tuple[int, int] | None:
@@ -84,6 +94,12 @@ def read_hires(reader: GraphReader, base: Node, image_path: ImagePath) -> None:
         if (node is base or node.id in later)
         and (node.class_type in TILED_UPSCALERS or (node is not base and image_path.sampling(node).adds_noise))
     ]  # fmt: skip
+    parts = [node for node in passes if image_path.repaints_a_part(node)]
+    if parts:
+        names = ", ".join(map(str, parts[:5]))
+        builder.warn(f"a part of the picture alone may have been repainted by {names}: that is no HiRes pass")
+    apart = {node.id for node in parts}
+    passes = [node for node in passes if node.id not in apart]
     if not passes:
         return
     tiled = [node for node in passes if node.class_type in TILED_UPSCALERS]
@@ -102,8 +118,9 @@ def read_hires(reader: GraphReader, base: Node, image_path: ImagePath) -> None:
         sides = [to_integer(graph.value(node, name)) for name in ("tile_width", "tile_height")]
         if sides[0] and sides[1]:
             builder.set("hires.tile", max(sides[0], sides[1]), reader.place(node, "tile_width"))
-        if "upscale_by" in node.inputs:
-            reader.set_from("hires.scale", InputRef(node, "upscale_by"))
+    if "upscale_by" in node.inputs:
+        reader.set_from("hires.scale", InputRef(node, "upscale_by"))
+    _warn_of_an_early_end(reader, node, schedule)
     _enlargement(reader, node, image_path)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
+from collections.abc import Iterator
 
 from ..graph.nodes import Node, to_link
 from ..graph.shapes import named
@@ -13,11 +14,11 @@ from .samplers import OTHER_SAMPLER_INPUTS, PLAIN_SAMPLERS, TILED_UPSCALERS, Sam
 
 PIXEL_INPUTS = (
     "images", "image", "samples", "latent_image", "latent", "pixels", "upscaled_image", "image1", "image2", "image_a",
-    "image_b", "samples1", "samples2", "samples_to", "samples_from", "destination", "source", "latents",
+    "image_b", "samples1", "samples2", "samples_to", "samples_from", "destination", "target", "source", "latents",
 )  # fmt: skip
 """Inputs through which the image itself comes, as pixels or as latent."""
 _PICTURE = re.compile(
-    r"(?!.*(?:style|control|ref|mask|pose|depth|canny|clip|hint|face))(?:\w{1,30}_)?(?:images?|pixels|latents?|samples|latent_image|frames|any\w{0,6})_?(?:\d{1,3}|[a-z]|to|from)?"
+    r"(?!.*(?:style|control|ref|mask|pose|depth|canny|clip|hint|face))(?:\w{1,30}_)?(?:images?|pixels|latents?|samples|latent_image|frames|any\w{0,6})_?(?:\d{1,3}|[a-z]|to|from|target)?"
 )
 """What such inputs of unknown nodes are called."""
 MAX_OUTPUTS = 100
@@ -30,14 +31,15 @@ class ImagePath:
         self._reader = reader
         self._sources: dict[str, list[Node]] = {}
         self._samplings: dict[str, Sampling] = {}
+        self._shapes: dict[str, bool] = {}
         self.nodes: list[Node] = self._way(size)
 
     def _way(self, size: tuple[int, int] | None) -> list[Node]:
         """Return the way to the output that saved the file. The file tells its size at most."""
-        ways = [self.upstream(output) for output in self._outputs()[:MAX_OUTPUTS]]
+        ways = self._likely_ways(size)
         if not ways:
             return []
-        samplers = [frozenset(node.id for node in way if is_sampler(node) or self._samples(node)) for way in ways]
+        samplers = [self._samplers_of(way) for way in ways]
         possible = [i for i, ids in enumerate(samplers) if ids] or list(range(len(ways)))
         if size is not None and len(possible) > 1:
             fitting = [i for i in possible if self._fits(ways[i][0], size)]
@@ -51,20 +53,40 @@ class ImagePath:
             )
         return ways[most]
 
+    def _likely_ways(self, size: tuple[int, int] | None) -> list[list[Node]]:
+        """Return the ways to the likeliest outputs behind samplers, of which one at least may have the file's size."""
+        kept: list[list[Node]] = []
+        found = False
+        for outputs in self._outputs():
+            ways = [self.upstream(output) for output in outputs[:MAX_OUTPUTS]]
+            sampled = [way for way in ways if any(is_sampler(node) or self._samples(node) for node in way)]
+            if sampled and (size is None or any(self._fits(way[0], size) for way in sampled)):
+                return ways
+            if not kept or (sampled and not found):
+                kept, found = ways, bool(sampled)
+        return kept
+
+    def _samplers_of(self, way: list[Node]) -> frozenset[str]:
+        return frozenset(node.id for node in way if is_sampler(node) or self._samples(node))
+
     def _fits(self, output: Node, size: tuple[int, int]) -> bool:
         """Return False if the picture of an output has another size than the file."""
         found = picture_size(self._reader, self.sources, output)
         return found is None or all(abs(a - b) < CELL for a, b in zip(found, size, strict=True))
 
-    def _outputs(self) -> list[Node]:
-        """Return the nodes that save an image; without any the previews, else the nodes that nothing follows."""
+    def _outputs(self) -> Iterator[list[Node]]:
+        """Yield the nodes that may have saved the file, the likeliest first.
+
+        Those that save an image, the previews, and the nodes that nothing follows: some samplers save or show by
+        themselves, beside previews of masks or of what a picture started from.
+        """
         graph = self._reader.graph
         nodes = [n for n in graph.nodes.values() if self.sources(n) or is_sampler(n)]
         for word in ("save", "videocombine", "preview"):
             if found := [n for n in nodes if word in n.class_type.lower()]:
-                return found
+                yield found
         linked = {link.id for n in graph.nodes.values() for v in n.inputs.values() if (link := to_link(v))}
-        return [n for n in nodes if n.id not in linked] or nodes
+        yield [n for n in nodes if n.id not in linked] or nodes
 
     def sources(self, node: Node) -> list[Node]:
         """Return the nodes that a node's image comes from directly."""
@@ -99,6 +121,17 @@ class ImagePath:
                 todo += self.sources(node)
         return list(found.values())
 
+    def repaints_a_part(self, sampler: Node) -> bool:
+        """Return True if a pass repaints a part of the picture only, or may: in a bridge a mask can be painted."""
+        return any(
+            (
+                any(name in step.inputs for name in ("mask", "noise_mask"))
+                and (step is sampler or "samples" in step.inputs or "pixels" in step.inputs)
+            )
+            or "bridge" in step.class_type.lower()
+            for step in self.before(sampler)
+        )
+
     def downstream(self, starts: list[Node]) -> set[str]:
         """Return the ids of the path's nodes downstream of any of the given ones."""
         following: dict[str, list[str]] = {}
@@ -131,6 +164,11 @@ class ImagePath:
         return [node for node in self.nodes if not is_sampler(node) and self._samples(node)]
 
     def _samples(self, node: Node) -> bool:
+        if node.id not in self._shapes:
+            self._shapes[node.id] = self._looks_like_a_sampler(node)
+        return self._shapes[node.id]
+
+    def _looks_like_a_sampler(self, node: Node) -> bool:
         if is_sampler(node):
             return False
         follow = self._reader.follow
@@ -147,11 +185,23 @@ class ImagePath:
         later = self.downstream(samplers)
         first = [node for node in samplers if node.id not in later]
         if len(first) > 1:
+            ids = {node.id for node in first}
+            canvas = next((node_id for node_id in self._canvas() if node_id in ids), None)
+            first.sort(key=lambda node: node.id != canvas)
             self._reader.builder.warn(
                 "the picture is put together from several first passes "
                 f"({', '.join(map(str, first[:5]))}): {first[0]} is kept"
             )
         return first[0] if first else None
+
+    def _canvas(self) -> list[str]:
+        """Return the ids of the nodes that the picture as a whole comes through: not what is pasted into it."""
+        found: dict[str, None] = {}
+        sources = self.nodes[:1]
+        while sources and sources[0].id not in found:
+            found[sources[0].id] = None
+            sources = self.sources(sources[0])
+        return list(found)
 
 
 def is_sampler(node: Node) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,11 +13,14 @@ from ..graph.composites.loras import NONE, tags_in
 from ..graph.nodes import Link, Node, Output, plain, to_link
 from ..graph.shapes import (
     BAKED,
+    encoder_inputs,
     file_input,
     has_checkpoint,
     lora_inputs,
+    named,
     numbered_lora_inputs,
     other_loras,
+    pipes,
     same_names,
     vae_input,
 )
@@ -54,6 +58,8 @@ _FAMILIES = {
 """Families by the type that text encoders are loaded for."""
 MAX_CHAIN = 500
 """Length limit of a chain of nodes to a loader."""
+_VARIES = re.compile(r"schedul|random|cycl", re.IGNORECASE)
+"""Classes of nodes that choose a file when the graph runs: what stands at their input is not what they give."""
 
 
 @dataclass
@@ -73,7 +79,7 @@ def read_models(reader: GraphReader, sampling: Sampling, prompts: list[Prompt]) 
     builder = reader.builder
     model = _chain(reader, sampling.model, "model", str(sampling.node))
     clips = {
-        node.id: Chain(loader=node) if reader.graph.link(node, name) is None and file_input(node)
+        node.id: Chain(loader=node, clip_skip=_own_clip_skip(reader, node)) if reader.graph.link(node, name) is None and file_input(node)
         else _chain(reader, reader.graph.link(node, name), "clip", str(node))
         for prompt in prompts for node, name in prompt.encoders[:1]
     }  # fmt: skip
@@ -108,8 +114,15 @@ def _chain(reader: GraphReader, link: Link | None, kind: str, what: str) -> Chai
             return found
         if node.class_type in LORA_LOADERS:
             found.loras.insert(0, node)
+        elif _VARIES.search(node.class_type) and not reader.follow(node, *_through(kind)):
+            builder.warn(f"{what} has its {kind} from {node}, which is not read here: it is chosen when the graph runs")
+            return found
+        elif _VARIES.search(node.class_type) and lora_inputs(node):
+            builder.warn(f"{node} chooses a LoRA when the graph runs, which is not read")
         elif _assumed_loader(reader, node, kind):
             found.loader = node
+            if kind == "clip" and found.clip_skip is None:
+                found.clip_skip = _own_clip_skip(reader, node)
             if node.inputs.keys() & {"loras", "lora_name", "lora"} or numbered_lora_inputs(node):
                 found.loras.insert(0, node)
             return found
@@ -127,12 +140,31 @@ def _chain(reader: GraphReader, link: Link | None, kind: str, what: str) -> Chai
             if names := other_loras(node):
                 builder.warn(f"{node} names LoRAs that are not read: {', '.join(map(shown, names[:8]))}")
             builder.warn(f"{node} lies between {what} and the checkpoint: what it does to the {kind} is not kept")
+        elif (piped := _out_of_a_pipe(reader, node, kind)) is not None:
+            builder.warn(f"{node} lies between {what} and the checkpoint: what it does to the {kind} is not kept")
+            source = piped
+            continue
         else:
             builder.warn(f"{what} has its {kind} from {node}, which is not read here")
             return found
         source = graph.source(reader.follow(node, *_through(kind)))
     builder.warn(f"{what}: its {kind} leads to no checkpoint")
     return found
+
+
+def _own_clip_skip(reader: GraphReader, loader: Node) -> tuple[int, str] | None:
+    """Return the layers that a loader of an unknown class skips; 0 and -1 are the last one, which is taken anyway."""
+    at = named(loader, "clip_skip")
+    layer = to_integer(reader.graph.value(loader, at)) if at else None
+    return (-layer, reader.place(loader, at)) if at and layer is not None and layer < -1 else None
+
+
+def _out_of_a_pipe(reader: GraphReader, node: Node, kind: str) -> Output | None:
+    """Return where the model or text encoder in a pipe at an unknown node comes from."""
+    for pipe in pipes(node):
+        if (found := reader.graph.source(reader.graph.link(node, pipe), kind)) is not None:
+            return found
+    return None
 
 
 def _patch(reader: GraphReader, node: Node) -> Patch | None:
@@ -165,8 +197,7 @@ def _assumed_loader(reader: GraphReader, node: Node, kind: str) -> bool:
     """Return True for a node of an unknown class that loads the model, or the text encoder, out of a file."""
     if reader.follow(node, *_through(kind)):
         return False
-    encoders = any(name.startswith("clip_name") for name in node.inputs)
-    if (kind == "clip" and encoders) or file_input(node) is not None:
+    if (kind == "clip" and encoder_inputs(node)) or file_input(node) is not None:
         reader.assume(node, "a loader")
         return True
     return False
@@ -179,11 +210,11 @@ def _text_encoders(reader: GraphReader, model: Chain, clip: Chain) -> None:
         reader.builder.set_parts(_parts(reader, model.loader, loader), reader.place(loader or model.loader))
     if loader is None:
         return
-    if loader.class_type not in CLIP_LOADERS and not any(name.startswith("clip_name") for name in loader.inputs):
+    if loader.class_type not in CLIP_LOADERS and not encoder_inputs(loader):
         if model.loader and loader.id != model.loader.id and _is_checkpoint(model.loader):
             reader.builder.warn(f"the text encoder comes from another checkpoint ({loader}): it is not kept")
         return
-    names = [reader.graph.value(loader, name) for name in sorted(loader.inputs) if name.startswith("clip_name")]
+    names = [reader.graph.value(loader, name) for name in encoder_inputs(loader)]
     reader.builder.carried["text_encoders"] = [name for name in names if isinstance(name, str)]
     kind = reader.graph.value(loader, "type")
     if loader.class_type.startswith("Triple"):
@@ -198,7 +229,7 @@ def _parts(reader: GraphReader, model: Node, clip: Node | None) -> Parts:
     """Return the files beside a diffusion model."""
     dtype = to_name(reader.graph.value(model, "weight_dtype")) if "weight_dtype" in model.inputs else None
     dtype = None if dtype in (None, "default") else dtype
-    inputs = sorted(name for name in clip.inputs if name.startswith("clip_name")) if clip is not None else []
+    inputs = encoder_inputs(clip) if clip is not None else []
     if clip is None or not inputs:
         return Parts(dtype=dtype)
     names = [to_model_name(reader.graph.value(clip, name)) for name in inputs]

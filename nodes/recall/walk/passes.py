@@ -13,15 +13,16 @@ from ...generation import Lora
 from ..builder import GenerationBuilder, shown
 from ..graph.nodes import Node
 from .hires import ran_denoise
-from .image_path import ImagePath
+from .image_path import ImagePath, is_sampler
 from .models import read_models
-from .prompts import read_prompt
+from .prompts import is_conditioning, read_prompt
 from .reader import GraphReader
 from .samplers import Sampling
 
 TAKEN_FROM = 0.5
 """Denoise from which on a pass makes the picture more than the one before it."""
 WHOLE = 0.999
+MAX_STAGES = 3
 MAX_PASSES = 20
 """Number of passes that are compared."""
 
@@ -39,9 +40,39 @@ def first_pass(image_path: ImagePath, base: Node) -> Node:
     """Return the sampler whose picture all later passes start from: the last one that leaves nothing of those before."""
     for node in _later(image_path, base):
         sampling = image_path.sampling(node)
-        if sampling.adds_noise and ran_denoise(sampling) >= WHOLE and not _masked(image_path, node):
+        if sampling.adds_noise and ran_denoise(sampling) >= WHOLE and not image_path.repaints_a_part(node):
             return node
     return base
+
+
+def stage_before(reader: GraphReader, image_path: ImagePath, node: Node) -> Node | None:
+    """Return the sampler whose latent a pass takes as its conditioning, as Stable Cascade's second stage does the first's."""
+    graph = reader.graph
+    # One that says so in its name hands its latent on in a pipe.
+    named = (n for n in image_path.upstream(node)[1:] if is_sampler(n) and n.composite is not None)
+    found = next((n for n in named if n.composite and "cascade" in n.composite.class_type.lower()), None)
+    if found is not None:
+        return found
+    for _ in range(MAX_STAGES):
+        visited: set[str] = set()
+        todo = [graph.source(link) for link in image_path.sampling(found or node).positive]
+        stage: Node | None = None
+        while todo and stage is None:
+            source = todo.pop()
+            if source is None or source[0].id in visited or is_sampler(source[0]):
+                continue
+            visited.add(source[0].id)
+            behind = [
+                graph.input(source[0], name)
+                for name in source[0].inputs
+                if is_conditioning(name) or name.startswith("stage")
+            ]
+            stage = next((s[0] for s in behind if s is not None and is_sampler(s[0])), None)
+            todo += behind
+        if stage is None or stage is node:
+            break
+        found = stage
+    return found
 
 
 def making_pass(reader: GraphReader, image_path: ImagePath, first: Node) -> Node:
@@ -51,6 +82,10 @@ def making_pass(reader: GraphReader, image_path: ImagePath, first: Node) -> Node
         return first
     contents = {node.id: read_contents(reader, image_path.sampling(node)) for node in [first, *later]}
     kept = next((node for node in later if _makes_the_picture(image_path, node)), first)
+    if kept is first:
+        # A pass that continues what others began, with the same model: most of the steps have its prompts.
+        alike = (node for node in later if contents[node.id].checkpoint == contents[first.id].checkpoint)
+        kept = next((n for n in alike if _continues_most(image_path, n)), first)
     for node in reversed([*later, first]):
         differing = _differences(contents[node.id], contents[kept.id])
         if node is kept or not differing:
@@ -85,17 +120,12 @@ def _later(image_path: ImagePath, first: Node) -> list[Node]:
 
 def _makes_the_picture(image_path: ImagePath, node: Node) -> bool:
     sampling = image_path.sampling(node)
-    return sampling.adds_noise and ran_denoise(sampling) >= TAKEN_FROM and not _masked(image_path, node)
+    return sampling.adds_noise and ran_denoise(sampling) >= TAKEN_FROM and not image_path.repaints_a_part(node)
 
 
-def _masked(image_path: ImagePath, node: Node) -> bool:
-    """Return True if a pass repaints a part of the picture only."""
-    for step in image_path.before(node):
-        if any(name in step.inputs for name in ("mask", "noise_mask")) and (
-            step is node or "samples" in step.inputs or "pixels" in step.inputs
-        ):
-            return True
-    return False
+def _continues_most(image_path: ImagePath, node: Node) -> bool:
+    sampling = image_path.sampling(node)
+    return not sampling.adds_noise and ran_denoise(sampling) > TAKEN_FROM and not image_path.repaints_a_part(node)
 
 
 def _differences(theirs: Contents, ours: Contents) -> list[str]:

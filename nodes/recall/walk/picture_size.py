@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from ...values import to_integer, to_number
 from ..graph.nodes import Node
 from ..graph.shapes import named, same_names
+from ..graph.value_nodes import preset_size
 from .reader import GraphReader
 
 CELL = 8
 """Side of a latent cell in pixels."""
 MAX_DEPTH = 200
 """Number of nodes in a row that are looked at."""
-PRESETS = ("aspect_ratio", "resolution", "dimensions", "preset", "ratio")
-"""Inputs that show that a node's size is a preset unknown here."""
+_PRESET = re.compile(r"(?:\w{1,20}_)?(?:aspect|aspect_ratio|resolution|dimensions|preset|ratio)", re.ASCII)
+"""Inputs that show that a node's size is a preset: its name may tell which."""
+_CUSTOM = re.compile(r"custom|自定义", re.IGNORECASE)
+"""Names of the preset that leaves the size to the numbers beside it."""
+_TURNED = re.compile(r"swap|invert|orientation|portrait|landscape|flip", re.ASCII)
+"""Inputs that may turn a preset."""
 
 _KEEP = {
     "VAEDecode", "VAEDecodeTiled", "VAEEncode", "VAEEncodeTiled", "VAEEncodeForInpaint", "SetLatentNoiseMask",
@@ -64,8 +70,14 @@ def own_size_inputs(node: Node) -> tuple[str, str] | None:
 
 def _own_size(reader: GraphReader, node: Node, has_source: bool) -> Size | None:
     names = own_size_inputs(node)
-    if names is None or (has_source and node.class_type not in _TO) or any(name in node.inputs for name in PRESETS):
+    if names is None or (has_source and node.class_type not in _TO):
         return None
+    presets = [name for name in node.inputs if _PRESET.fullmatch(name.lower())]
+    presets = [name for name in presets if "latent" in name.lower()] or presets
+    told = reader.graph.value(node, presets[0]) if len(presets) == 1 else None
+    if presets and not (isinstance(told, str) and _CUSTOM.search(told)):
+        turned = any(_TURNED.search(name.lower()) for name in node.inputs)
+        return None if turned else preset_size(told)
     width, height = (to_integer(reader.graph.value(node, name)) for name in names)
     return None if width is None or height is None or width < 0 or height < 0 else (width, height)
 
@@ -78,9 +90,12 @@ def _after(reader: GraphReader, node: Node, size: Size) -> Size | None:
         if own is None or own == (0, 0):
             return None if own is None else size
         return (own[0] or round(wide * own[1] / high), own[1] or round(high * own[0] / wide)) if wide and high else None
-    if node.class_type not in _BY:
+    by = _BY.get(node.class_type) or (
+        "upscale_by" if node.composite is not None and "upscale_by" in node.inputs else None
+    )
+    if by is None:
         return size
-    scale = to_number(reader.graph.value(node, _BY[node.class_type]))
+    scale = to_number(reader.graph.value(node, by))
     if scale is None or not 0 < scale <= 64:
         return None
     unit = CELL if node.class_type.startswith("Latent") else 1

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 from ..builder import shown
 from ..cutoff import NOT_APPLIED, used_regions
-from ..graph.nodes import Link, Node, Output, to_link
+from ..graph.nodes import Link, Node, Output, plain, to_link
 from ..graph.passthrough import UNPACKED
-from ..graph.shapes import named, pipes, same_names, text_inputs
+from ..graph.shapes import MADE, named, pipes, same_names, text_inputs
 from .reader import GraphReader, InputRef
 from .samplers import PLAIN_SAMPLERS
 
@@ -69,6 +69,7 @@ _JOINS = {
 }  # fmt: skip
 _PICTURE = re.compile(r"(?:\w{1,30}_)?(?:images?|pixels|latent|clip_vision\w{0,10})_?\d{0,3}", re.ASCII)
 _CONDITIONING = re.compile(r"(?:\w{1,20}_)?cond(?:itioning)?s?(?:_?\w{1,12})?", re.ASCII)
+_SIDES = re.compile(r"(?:\w{1,20}_)?(?:pos|neg)(?:itive|ative)?(?:_?\w{1,12})?", re.ASCII)
 _JOINED = re.compile(r"conditioning(?:_to|_from|_?\d{1,4})", re.ASCII)
 
 
@@ -134,12 +135,12 @@ def _behind(reader: GraphReader, prompt: Prompt, node: Node, slot: int) -> list[
         prompt.texts.append(("", reader.place(node)))
         return []
     links = _passed_on(reader, node)
-    several = _several(reader, node) if not any(links) else []
+    several = _several(reader, node) if not any(links) else _numbered(reader, node, links)
     if several:
         builder.warn(f"{node} puts conditionings together in a way of its own, which is not kept")
         return [graph.source(link) for link in several]
     if not any(links):
-        return _by_shape(reader, prompt, node)
+        return _by_shape(reader, prompt, node, slot)
     if class_type in _CONTROLNETS or "controlnet" in class_type.lower():
         builder.warn(f"the image was made with a ControlNet ({node}), which the HiRes pass does not use")
     else:
@@ -148,8 +149,21 @@ def _behind(reader: GraphReader, prompt: Prompt, node: Node, slot: int) -> list[
         behind = graph.input(node, name) if not _CONDITIONING.fullmatch(name.lower()) else None
         if behind is not None and behind[0].class_type in PLAIN_SAMPLERS:
             builder.warn(f"{node} takes what {behind[0]} sampled: that pass is not read")
-    # One conditioning goes on whatever the slot; of two, each in its own.
+    # One conditioning goes on whatever the slot; of two, each in its own, if conditionings are what comes first.
+    if len(links) == 2 and (slot >= 2 or (slot != MADE and _gives_another_thing_first(reader, node))):
+        return [graph.source(links[0 if prompt.side == "positive" else 1])]
     return [graph.source(links[slot] if 0 <= slot < len(links) else links[0] if len(links) == 1 else None)]
+
+
+def _gives_another_thing_first(reader: GraphReader, node: Node) -> bool:
+    """Return True if a node's first output is used, but as no conditioning: then its slots have another order."""
+    uses = reader.graph.uses_of_the_first_output(node.id)
+    return bool(uses) and not any(map(is_conditioning, uses))
+
+
+def is_conditioning(name: str) -> bool:
+    """Return True for the name of an input that takes a conditioning."""
+    return (_CONDITIONING.fullmatch(name.lower()) or _SIDES.fullmatch(name.lower())) is not None
 
 
 def _passed_on(reader: GraphReader, node: Node) -> list[Link | None]:
@@ -169,9 +183,17 @@ def _several(reader: GraphReader, node: Node) -> list[Link | None]:
     return [link for name in sorted(names, key=_in_order) if (link := reader.graph.link(node, name))]
 
 
-def _by_shape(reader: GraphReader, prompt: Prompt, node: Node) -> list[Output | None]:
+def _numbered(reader: GraphReader, node: Node, links: list[Link | None]) -> list[Link | None]:
+    """Return the links to conditionings that differ by a number alone, if it is one of these that a node passes on."""
+    names = [name for name in node.inputs if _JOINED.fullmatch(name.lower()) and name[-1:].isdigit()]
+    found: list[Link | None] = [reader.graph.link(node, name) for name in sorted(names, key=_in_order)]
+    found = [link for link in found if link]
+    return found if len(found) > 1 and links[0] in found else []
+
+
+def _by_shape(reader: GraphReader, prompt: Prompt, node: Node, slot: int) -> list[Output | None]:
     """Read a node of an unknown class: one that encodes texts, or passes a pipe on."""
-    for pipe in pipes(node):
+    for pipe in pipes(node) if slot != MADE else ():
         bundle = Node(f"{node.id}/{pipe}", "unpack", {"pipe": node.inputs[pipe]}, node, {"pipe": pipe})
         reader.graph.nodes[bundle.id] = bundle
         source = reader.graph.source(Link(bundle.id, UNPACKED.index(prompt.side)))
@@ -180,6 +202,10 @@ def _by_shape(reader: GraphReader, prompt: Prompt, node: Node) -> list[Output | 
             return [source]
     names = text_inputs(node, prompt.side)
     pictures = [name for name, value in node.inputs.items() if _PICTURE.fullmatch(name.lower()) and to_link(value)]
+    if not names and _of_a_picture_alone(reader, node):
+        reader.builder.warn(f"{node} makes the {prompt.side} prompt's conditioning of a picture alone: it has no text")
+        prompt.texts.append(("", reader.place(node)))
+        return []
     if not names:
         reader.builder.warn(f"the {prompt.side} prompt comes from {node}, which is not known here")
         prompt.complete = False
@@ -195,6 +221,16 @@ def _by_shape(reader: GraphReader, prompt: Prompt, node: Node) -> list[Output | 
     clip = named(node, *same_names("clip"))
     _encoded(reader, prompt, node, Encoder(tuple(names), clip or "clip"))
     return []
+
+
+def _of_a_picture_alone(reader: GraphReader, node: Node) -> bool:
+    """Return True for a node that makes a conditioning of a picture, by CLIP's vision, and whose inputs are all told."""
+    seen = reader.follow(node, "clip_vision") and any(
+        _PICTURE.fullmatch(name.lower()) and to_link(value) for name, value in node.inputs.items()
+    )
+    numbers = any(isinstance(plain(value), int | float) for value in node.inputs.values())
+    texts = any(isinstance(plain(value), str) for value in node.inputs.values())
+    return bool(seen) and numbers and not texts and not reader.follow(node, *same_names("clip"))
 
 
 def _in_order(name: str) -> tuple[int, int, str]:

@@ -88,8 +88,8 @@ def read_sampling(reader: GraphReader, node: Node) -> Sampling:
         schedule = Schedule(node, total if start is not None else None, start or 0, end, InputRef(node, "scheduler"),
                             inputs="steps, start_at_step")  # fmt: skip
         sampling = replace(
-            sampling, schedule=schedule, adds_noise=graph.value(node, "add_noise") != "disable",
-            hands_on=graph.value(node, "return_with_leftover_noise") == "enable",
+            sampling, schedule=schedule, adds_noise=graph.value(node, "add_noise") not in (False, "disable"),
+            hands_on=graph.value(node, "return_with_leftover_noise") in (True, "enable"),
         )  # fmt: skip
     else:
         sampling = replace(sampling, schedule=_schedule(reader, node))
@@ -135,8 +135,9 @@ def _guided(reader: GraphReader, sampling: Sampling) -> tuple[Sampling, tuple[st
     positives: tuple[Link | None, ...] = (graph.link(guider, "positive"),)
     if class_type == "DualCFGGuider":
         cfg = InputRef(guider, "cfg_conds")
-        positives = (graph.link(guider, "cond1"), graph.link(guider, "cond2"))
-        problems = (f"{guider} has two positive prompts with a guidance of their own: that is not kept",)
+        # The second one stands between the prompts: mostly a picture with the text of the negative prompt.
+        positives = (graph.link(guider, "cond1"),)
+        problems = (f"{guider} has a second conditioning with a guidance of its own: that is not kept",)
     elif class_type != "CFGGuider":
         problems = (f"{guider} guides in a way that is not known here: only its model, prompts and cfg are read",)
         if positives == (None,):
@@ -192,6 +193,10 @@ _SCHEDULERS = {
     "PolyexponentialScheduler": ("exponential", True),
     "BetaSamplingScheduler": ("beta", False),
     "AlignYourStepsScheduler": ("karras", True),
+    # Equal steps, as simple makes them, shifted in a way of its own.
+    "Flux2Scheduler": ("simple", True),
+    "LTXVScheduler": ("simple", True),
+    "SDTurboScheduler": ("sgm_uniform", True),
 }
 
 

@@ -106,8 +106,8 @@ def test_texts_in_the_loader_are_encoded_by_its_own_text_encoder() -> None:
     assert generation.loras == (Lora("a", 0.8, 0.7),) and not named(generation, "leads to no checkpoint")
 
 
-def test_texts_that_a_pass_samples_from_another_are_named() -> None:
-    graph = plain_graph(n50=node("StageB_Conditioning", conditioning=["6", 0], stage_c=["51", 0]))
+def test_what_a_pass_samples_from_another_is_named() -> None:
+    graph = plain_graph(n50=node("Unknown_Conditioning", conditioning=["6", 0], other=["51", 0]))
     graph["51"] = node("KSampler", **BASE, model=["4", 0], positive=["6", 0], negative=["7", 0], latent_image=["5", 0])
     graph["3"]["inputs"]["positive"] = ["50", 0]
     assert named(read(graph), "takes what node 51 (KSampler) sampled")

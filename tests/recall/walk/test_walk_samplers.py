@@ -103,7 +103,9 @@ def test_sampler_settings_that_are_not_kept_are_named() -> None:
         (node("BetaSamplingScheduler", steps=9, alpha=0.6, beta=0.6), "beta", ""),
         (node("AlignYourStepsScheduler", model_type="SD1", steps=9, denoise=1.0), "karras", "stands in"),
         (node("PolyexponentialScheduler", steps=9), "exponential", "stands in"),
-        (node("SDTurboScheduler", steps=9, denoise=1.0), None, "scheduler is not recalled"),
+        (node("SDTurboScheduler", steps=9, denoise=1.0), "sgm_uniform", "stands in"),
+        (node("Flux2Scheduler", steps=9, width=8, height=8), "simple", "stands in"),
+        (node("LTXVScheduler", steps=9, max_shift=2.05), "simple", "stands in"),
         (node("GITSScheduler", coeff=1.2, steps=9, denoise=1.0), None, "scheduler is not recalled"),
     ],
 )
@@ -154,12 +156,12 @@ def test_denoise_of_a_basic_scheduler() -> None:
     assert (read(graph).steps, read(graph).denoise, read(graph).scheduler) == (17, 0.55, "simple")
 
 
-def test_dual_guider_joins_its_prompts() -> None:
+def test_the_middle_conditioning_of_a_dual_guider_is_no_prompt() -> None:
     guider = node("DualCFGGuider", model=["10", 0], cond1=["6", 0], cond2=["50", 0], negative=["7", 0], cfg_conds=5,
                   cfg_cond2_negative=2, style="regular")  # fmt: skip
     extra = node("CLIPTextEncode", clip=["10", 1], text="a boat")
     generation = read(custom(["43", 0], **{"41": guider, "50": extra}))
-    assert (generation.positive, generation.negative, generation.cfg) == ("a lake, a boat", "blurry", 5)
+    assert (generation.positive, generation.negative, generation.cfg) == ("a lake", "blurry", 5)
     assert any("DualCFGGuider" in w for w in generation.warnings)
 
 

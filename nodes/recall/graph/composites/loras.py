@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from ....texts import shorten
 from ....values import to_integer, to_number
 from ..graph import Graph
 from ..nodes import Node, to_link
@@ -136,6 +137,12 @@ def tags_in(text: str, at: str) -> list[LoraEntry]:
     return list(found.values())[:MAX_LORAS]
 
 
+def _beside_strengths(text: str) -> str:
+    """Return what the first tag that has more than strengths says beside them, such as weights of blocks."""
+    parts = (part for match in _TAG.finditer(text) for part in match.group(2).split(":"))
+    return shorten(next((part for part in parts if part.strip() and to_number(part) is None), ""), 40)
+
+
 def tagged(texts: tuple[str, ...], model: str, clip: str, slots: tuple[int | None, int, int, int]) -> Rule:
     """Expand a node that loads the LoRAs in its texts, removes their tags, and may encode the texts.
 
@@ -150,6 +157,8 @@ def tagged(texts: tuple[str, ...], model: str, clip: str, slots: tuple[int | Non
         for name, value in zip(texts, values, strict=True):
             tagged = isinstance(value, str) and (loads or skips)
             loras += tags_in(value, name) if tagged and not skips else []
+            if tagged and not skips and (beside := _beside_strengths(value)):
+                expansion.graph.notes[f"{node} loads a LoRA with {beside}, which is not kept"] = None
             # A text that cannot be told stays linked, so that the node it comes from is named.
             left.append(_TAG.sub("", value) if tagged else node.inputs.get(name))
         ends = expansion.add_loras(node.inputs.get(model), node.inputs.get(clip), loras)

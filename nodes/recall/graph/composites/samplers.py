@@ -65,6 +65,7 @@ def _scripts(expansion: Expansion, node: Node, sampled: Link, inputs: Mapping[st
         visited.add(script.id)
         if script.class_type == "HighRes-Fix Script":
             return _highres_fix(expansion, script, sampled, inputs, seed)
+        graph.notes[f"{script} changes what {node} does, which is not kept"] = None
         source = graph.input(script, "script")
     return sampled
 

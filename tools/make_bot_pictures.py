@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import html
+import importlib
 import json
 import re
 import shutil
@@ -317,7 +318,8 @@ def scenes(made: Mapping[float, bytes]) -> dict[str, Scene]:
     """Return the messages by the names of their pictures. Must be called within an event loop."""
     source = SOURCE.read_bytes()
     with Image.open(SOURCE) as image:
-        shown = shown_data(recall(source), "0" * 64, *image.size, False)
+        width, height = image.size
+    shown = shown_data(recall(source), "0" * 64, width, height, False)
     request = Request(
         id="1372214400000000007", kind="one", user_id=7, application_id=1, size_limit=LIMIT, source=SourceRef(name=SOURCE.name),
         command="", tier="member", data={**shown, "name": SOURCE.name},
@@ -379,7 +381,7 @@ def photograph(pages: Mapping[str, str]) -> None:
     """Write a picture of each page."""
     sys.path += [str(path) for path in sorted(paths.home().glob("browser-*/"))]
     try:
-        from playwright.sync_api import sync_playwright
+        sync_playwright = importlib.import_module("playwright.sync_api").sync_playwright
     except ImportError:
         raise SystemExit("playwright is not installed: ./distillery test tests/browser does that.") from None
     executable = next(

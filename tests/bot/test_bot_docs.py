@@ -19,8 +19,10 @@ from distillery.driver.bot import cards, refusals
 from distillery.driver.bot.admin import Admin, add_settings
 from distillery.driver.bot.commands import Commands
 from distillery.driver.bot.config import BotConfig, Tier, parse_config, read_config, tomllib
+from distillery.driver.bot.schema import BOT
 from distillery.driver.bot.values import Request, SourceRef
 from distillery.driver.cli.app import make_parser
+from distillery.driver.cluster.schema import ensure_schema
 from distillery.tools import make_bot_pictures
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -120,6 +122,34 @@ def test_unit_and_compose_file_start_the_bot() -> None:
     for line in (command, start[1]):
         options = make_parser().parse_args(line.split()[1:])
         assert options.config == "/etc/distillery/bot.toml"
+
+
+def test_the_statements_that_forget_leave_others_alone(cluster) -> None:
+    ensure_schema(cluster.url, BOT)
+    database = cluster.database
+    for number, (user, state, ended) in enumerate(
+        [(123456789012345678, "delivered", "now()"), (123456789012345678, "waiting", "NULL"), (7, "delivered", "now()"),
+         (8, "delivered", "now() - interval '91 days'")]
+    ):  # fmt: skip
+        database.rows(
+            "INSERT INTO distillery_bot_requests (id, kind, state, user_id, application_id, size_limit, source, command, tier, "
+            f"ended) VALUES (%s, 'one', %s, %s, 1, 1, '{{}}', '', 'member', {ended})",
+            str(number), state, user,
+        )  # fmt: skip
+        database.rows("INSERT INTO distillery_bot_jobs VALUES (%s, %s, 0, '')", str(number), str(number))
+        database.rows(
+            "INSERT INTO distillery_bot_pictures (file_hash, pixel_hash, request_id, generation) VALUES (%s, '', %s, '{}')",
+            str(number), str(number),
+        )  # fmt: skip
+    found = re.search(r"```sql\n(.+?)```", PAGE, re.DOTALL)
+    assert found is not None
+    for line in found[1].splitlines():
+        database.rows(line.split("--")[0])
+    assert [row["id"] for row in database.rows("SELECT id FROM distillery_bot_requests ORDER BY id")] == ["1", "2"]
+    assert [
+        row["request_id"] for row in database.rows("SELECT request_id FROM distillery_bot_pictures ORDER BY id")
+    ] == ["2", "3"]
+    assert len(database.rows("SELECT 1 FROM distillery_bot_jobs")) == 2
 
 
 # --- the pictures ---

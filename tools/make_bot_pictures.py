@@ -319,7 +319,7 @@ def scenes(made: Mapping[float, bytes]) -> dict[str, Scene]:
     source = SOURCE.read_bytes()
     with Image.open(SOURCE) as image:
         width, height = image.size
-    shown = shown_data(recall(source), "0" * 64, width, height, False)
+    shown = shown_data(recall(source), "0" * 64, width, height)
     request = Request(
         id="1372214400000000007", kind="one", user_id=7, application_id=1, size_limit=LIMIT, source=SourceRef(name=SOURCE.name),
         command="", tier="member", data={**shown, "name": SOURCE.name},

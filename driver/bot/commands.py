@@ -152,7 +152,7 @@ class Commands:
             _, generation = await self._service.intake.fetch(request)
         except Exception as error:
             refusal = refusal_of(error)
-            await self._service.posting.whisper(interaction, cards.refused(refusal, None))
+            await self._service.posting.answer(interaction, cards.refused(refusal, None))
             return
         view, data = explanation(generation, source.name), json.dumps(to_dict(generation), indent=1, ensure_ascii=False)
         await self._service.posting.answer(interaction, view, [("metadata.json", data.encode("utf-8", "replace"))])
@@ -178,7 +178,7 @@ class Commands:
                 items.append(ui.TextDisplay("Nothing of yours is waiting or running."))
             view = cards.listing("### Your upscales", items)
         except OUTAGE as error:
-            await self._service.posting.whisper(interaction, cards.refused(refusal_of(error), None))
+            await self._service.posting.answer(interaction, cards.refused(refusal_of(error), None))
             return
         await self._service.posting.answer(interaction, view)
 
@@ -240,7 +240,7 @@ class Commands:
         try:
             return await self._service.people.usage(interaction.user.id)
         except OUTAGE as error:
-            await self._service.posting.whisper(interaction, cards.refused(refusal_of(error), None))
+            await self._service.posting.answer(interaction, cards.refused(refusal_of(error), None))
             return None
 
     async def command_infos(self, interaction: discord.Interaction[Any]) -> None:

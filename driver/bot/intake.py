@@ -26,6 +26,7 @@ from ..jobs import auto_power
 from ..jobs.job import Options
 from ..jobs.output import Output
 from ..jobs.prepare import Task, prepare
+from ..sources.clean_image import check_header
 from ..sources.fetch import FetchPolicy, public_url
 from ..sources.load import Rules, fetch
 from .config import BotConfig
@@ -139,7 +140,9 @@ class Intake:
                 return self._store.get_by_hash(stored), self._name(request)
             except MissingObject:
                 raise _gone() from None
-        return fetch(request.source.url, self._rules.allow_hosts, self._policy, self._token)
+        data, name = fetch(request.source.url, self._rules.allow_hosts, self._policy, self._token)
+        check_header(data, name, self._rules.max_pixels)  # before anything looks into it
+        return data, name
 
     def _prepare(self, request: Request, data: bytes, name: str, known: Generation | None) -> Task:
         command = auto_power.first_command(request.command) if request.kind == "auto" else request.command

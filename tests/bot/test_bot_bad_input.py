@@ -24,9 +24,12 @@ def there(bot_postgres, tmp_path_factory):
 
 def header(width: int, height: int) -> bytes:
     """A PNG whose header promises more than there is."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
     head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    chunk = b"IHDR" + head
-    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk)) + b"\0" * 200
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"x")) + chunk(b"IEND", b"")
 
 
 def saved(kind: str, side: int = 96) -> bytes:
@@ -88,7 +91,7 @@ COMMANDS = {
     "no number": ({"power": "much"}, "number"),
     "a comma": ({"power": "0,2"}, "dot"),
     "too large a seed": ({"seed": "18446744073709551616"}, "out of range"),
-    "a text before": ({"params": "please"}, "unexpected text"),
+    "a text before": ({"params": "please"}, "nexpected text"),
     "another parameter inside": ({"neg": "dark --power 1"}, "another parameter"),
     "an image and a link": ({"url": "https://cdn.discordapp.com/attachments/1/2/a.png"}, "give one"),
     "a checkpoint that nearly is there": ({"model": "distilery-mini"}, "There is"),

@@ -238,14 +238,15 @@ def test_admins_pause_ban_and_drain(discord_, cluster) -> None:
 
 
 def test_limits_and_tiers(discord_, cluster) -> None:
-    config = BotConfig(
-        tiers=(Tier("gold", roles=(77,), queued=5), Tier("member", queued=1, running=1, cooldown=0.0), Tier("free", daily=1)),
-        free="free", guild_queued=4,
-    )  # fmt: skip
-    with scene(discord_, cluster, config, work=False) as there:
+    with scene(discord_, cluster, work=False, start=False) as there:
         gold = there.discord.user("rich")
-        there.guild.roles["gold"] = 77
         there.discord.join(gold, there.guild, roles=["gold"])
+        roles = (there.guild.roles["gold"],)
+        there.config = BotConfig(
+            tiers=(Tier("gold", roles=roles, queued=5), Tier("member", queued=1, running=1), Tier("free", daily=1)),
+            free="free", guild_queued=4,
+        )  # fmt: skip
+        there.start()
         assert not there.upscale(png(50)).ephemeral
         refused = there.upscale(png(50, shade=1))
         assert refused.ephemeral and "You have 1 jobs waiting" in there.text(there.card(refused))

@@ -2,7 +2,8 @@
 
 from .calls import Call
 from .clients import RunningClient
+from .patching import patched
 from .stand_in import DiscordStandIn
 from .world import Attachment, Channel, Guild, Message, User
 
-__all__ = ["Attachment", "Call", "Channel", "DiscordStandIn", "Guild", "Message", "RunningClient", "User"]
+__all__ = ["Attachment", "Call", "Channel", "DiscordStandIn", "Guild", "Message", "RunningClient", "User", "patched"]

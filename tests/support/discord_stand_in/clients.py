@@ -16,10 +16,12 @@ if TYPE_CHECKING:
 class RunningClient:
     """Context manager around a client: ready when it is entered, closed when it is left."""
 
-    def __init__(self, core: Core, client: discord.Client, timeout: float = 10) -> None:
+    def __init__(self, core: Core, client: discord.Client, timeout: float, token: str) -> None:
         self.client = client
         self.error: BaseException | None = None
-        self._core, self._timeout = core, timeout
+        self._task: asyncio.Task[None] | None = None
+        self._killed = False
+        self._core, self._timeout, self._token = core, timeout, token
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, daemon=True, name="discord.py client")
 
@@ -42,13 +44,26 @@ class RunningClient:
             asyncio.run_coroutine_threadsafe(self.client.close(), self._loop)
         self._thread.join(self._timeout)
 
+    def kill(self) -> None:
+        """End the client without a word to anyone, as a process dies."""
+        if self._thread.is_alive() and self._task:
+            self._killed = True
+            self._loop.call_soon_threadsafe(self._task.cancel)
+        self._thread.join(self._timeout)
+
     def _run(self) -> None:
         async def run() -> None:
+            self._task = asyncio.current_task()
             try:
-                await self.client.start(self._core.token)
+                await self.client.start(self._token)
             except BaseException as error:
                 self.error = error
-            await self.client.close()
+            if not self._killed:
+                await self.client.close()
+            elif self.client.ws and self.client.http.connector:
+                if keep_alive := self.client.ws._keep_alive:
+                    keep_alive.stop()  # a thread, which would go on
+                await self.client.http.connector.close()
             for task in asyncio.all_tasks() - {asyncio.current_task()}:
                 task.cancel()
 

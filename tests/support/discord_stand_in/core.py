@@ -51,6 +51,8 @@ class Core:
         self.requests: list[Request] = []
         self.invalid = 0
         """Answers of 401, 403 and 429, of which 10,000 in ten minutes are a ban."""
+        self.crashes: list[Exception] = []
+        """Errors in the stand-in itself."""
         self.world = World()
         self.files = Files(self.world)
         self.limits = Limits()

@@ -154,6 +154,6 @@ def _sign(path: str, end: str, start: str) -> str:
 def _size(data: bytes) -> tuple[int | None, int | None]:
     try:
         with Image.open(io.BytesIO(data)) as image:
-            return image.size
+            return image.width, image.height
     except Exception:  # no image, or none that Pillow reads
         return None, None

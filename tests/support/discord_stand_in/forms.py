@@ -12,7 +12,7 @@ from .world import Attachment, Channel, User
 JSON = dict[str, Any]
 
 _OBJECTS: dict[int, Any] = {6: User, 7: Channel, 11: Attachment}
-_NAMES = {3: str, 4: int, 5: bool, 10: (int, float)}
+_NAMES: dict[int, Any] = {3: str, 4: int, 5: bool, 10: (int, float)}
 
 
 def find_options(

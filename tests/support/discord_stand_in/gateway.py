@@ -141,7 +141,8 @@ class Gateway:
             connection.session.connection = None
 
     async def _receive(self, connection: _Connection, frame: JSON) -> None:
-        op, data = frame["op"], frame.get("d")
+        op: int = frame["op"]
+        data: Any = frame.get("d")
         if op == HEARTBEAT and self._core.heartbeat_acks:
             connection.send(ACK, None)
         elif op == IDENTIFY:
@@ -185,12 +186,15 @@ class Gateway:
         session = self.sessions.get(data["session_id"] or "")
         if data["token"] != self._core.token:
             await connection.close(4004)
-        elif session is None or not session.alive or session.connection:
+        elif session is None or not session.alive:
             connection.send(INVALID, False)
         else:
+            if old := session.connection:  # which the client has given up, whether or not that has been noticed here
+                self._detach(old)
+                old.abort()
             connection.session, session.connection = session, connection
             for seq, name, event in session.events:
-                if seq > data["seq"]:
+                if seq > (data["seq"] or 0):
                     connection.send(DISPATCH, event, name, seq)
             session.event("RESUMED", {"_trace": []})
             self._core.resumed += 1

@@ -36,7 +36,8 @@ class Interactions:
             raise unknown("interaction")
         if call.response is not None:
             raise Refusal(*ACKNOWLEDGED)
-        kind, data = body.get("type"), body.get("data") or {}
+        kind: Any = body.get("type")
+        data: JSON = body.get("data") or {}
         self._check_kind(call, kind)
         if kind == CHOICES:
             form = Form()

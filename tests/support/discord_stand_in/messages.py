@@ -91,7 +91,7 @@ class Messages:
             return
         place: JSON = {"guild_id": str(guild.id)} if guild else {}
         if event == "MESSAGE_DELETE":
-            data = {"id": str(message.id), "channel_id": str(message.channel.id)}
+            data: JSON = {"id": str(message.id), "channel_id": str(message.channel.id)}
         else:
             data = payloads.message(message, self._core.files)
             if guild and message.author.id in guild.members:

@@ -143,6 +143,11 @@ class Rest:
                 headers |= refusal.headers
                 self._record(request.method, path, refusal.status)
                 return _json(refusal.body, status=refusal.status, headers=headers)
+            except Exception as error:
+                # Neither Discord's answer nor the bot's fault: the test is to fail, and soon.
+                self._core.crashes.append(error)
+                self._record(request.method, path, 400)
+                return _json({"message": f"The stand-in failed: {error!r}", "code": 0}, 400, headers)
             status = 204 if answer is None else 200
             self._record(request.method, path, status)
             return web.Response(status=204, headers=headers) if answer is None else _json(answer, headers=headers)
@@ -153,7 +158,10 @@ class Rest:
         self._record(request.method, path, fault.status)
         if not fault.status and request.transport:
             request.transport.abort()
-        body = {"message": "A fault that a test asked for", "code": 0} if fault.body is None else fault.body
+        body = fault.body
+        if body is None:
+            body = {"message": "A fault that a test asked for", "code": 0}
+            body |= {"retry_after": 0.1, "global": False} if fault.status == 429 else {}
         headers = {"Via": "1.1 google", **(fault.headers or {})}
         if isinstance(body, (dict, list)):
             return _json(body, status=fault.status or 500, headers=headers)
@@ -381,7 +389,7 @@ async def _read(request: web.Request) -> tuple[Any, Uploads]:
     body: Any = {}
     for name, value in form.items():
         if name == "payload_json":
-            body = json.loads(value if isinstance(value, str) else value.file.read())
-        elif (found := _FILE.fullmatch(name)) and not isinstance(value, str):
+            body = json.loads(value.file.read() if isinstance(value, web.FileField) else value)
+        elif (found := _FILE.fullmatch(name)) and isinstance(value, web.FileField):
             uploads[int(found[1])] = (value.filename, value.file.read())
     return body, uploads

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import re
 import ssl
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
-from unittest import mock
 
 from aiohttp import web
 from tls_host import Certificates, make_certificates
@@ -22,6 +22,7 @@ from . import payloads
 from .calls import Call
 from .clients import RunningClient
 from .limits import Fault
+from .patching import patched
 from .rest import Rest
 from .users import Users
 from .world import DM, TEXT, THREAD, Channel, Guild, Member, Message, User, permissions_value
@@ -39,13 +40,14 @@ class DiscordStandIn(Users):
         self.port = self._listen(None)
         return self
 
-    def __exit__(self, *_: object) -> None:
-        with contextlib.suppress(Exception):
-            self._do(lambda: (self.gateway_.open.set(), self.gateway_.drop(False, False)))
+    def __exit__(self, kind: object, *_: object) -> None:
+        self._do(self.gateway_.open.set, lambda: self.gateway_.drop(False, False))
         self._in_loop(self._runner.cleanup())
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(5)
         self.loop.close()
+        if self.crashes and kind is None:
+            raise AssertionError("The stand-in for Discord failed.") from self.crashes[0]
 
     @property
     def policy(self) -> FetchPolicy:
@@ -64,29 +66,13 @@ class DiscordStandIn(Users):
             context=certificates.trust, deadline=20,
         )  # fmt: skip
 
-    @contextlib.contextmanager
-    def patch(self) -> Iterator[None]:
-        """Have discord.py talk to the stand-in: its API, its gateway, and the downloads of its attachments."""
-        import discord
-        import yarl
+    def patch(self) -> contextlib.AbstractContextManager[None]:
+        """Have discord.py talk to the stand-in; see :func:`patched`, which a process of its own calls with the port."""
+        return patched(self.port)
 
-        fetch = discord.http.HTTPClient.get_from_cdn
-
-        async def from_here(client: Any, url: str) -> bytes:
-            for host in ("https://cdn.discordapp.com", "https://media.discordapp.net"):
-                url = url.replace(host, f"http://127.0.0.1:{self.port}", 1)
-            return await fetch(client, url)
-
-        with (
-            mock.patch.object(discord.http.Route, "BASE", self.api),
-            mock.patch.object(discord.gateway.DiscordWebSocket, "DEFAULT_GATEWAY", yarl.URL(self.gateway_url)),
-            mock.patch.object(discord.http.HTTPClient, "get_from_cdn", from_here),
-        ):
-            yield
-
-    def running(self, client: Any, timeout: float = 10) -> RunningClient:
+    def running(self, client: Any, timeout: float = 10, token: str | None = None) -> RunningClient:
         """Run a discord.py client in a thread of its own, within :meth:`patch`."""
-        return RunningClient(self, client, timeout)
+        return RunningClient(self, client, timeout, token or self.token)
 
     # What there is
 
@@ -192,8 +178,6 @@ class DiscordStandIn(Users):
         status: 0 cuts the connection; 200 leaves the answer as it is, for a delay alone. after: what was asked for is
         done, and then the answer is lost. delay: seconds before. Returns the fault, whose ``times`` can be set to 0.
         """
-        import re
-
         fault = Fault(re.compile(pattern), status, times, body, headers, after, delay)
         self.limits.faults.append(fault)
         return fault
@@ -227,7 +211,7 @@ class DiscordStandIn(Users):
     @contextlib.contextmanager
     def gateway_away(self, resume: bool = True) -> Iterator[None]:
         """Cut the connections, and keep new ones waiting until the context is left."""
-        self._do(lambda: (self.gateway_.open.clear(), self.gateway_.drop(resume, False)))
+        self._do(self.gateway_.open.clear, lambda: self.gateway_.drop(resume, False))
         try:
             yield
         finally:
@@ -243,9 +227,10 @@ class DiscordStandIn(Users):
     def _in_loop(self, coroutine: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(10)
 
-    def _do(self, act: Callable[[], Any]) -> None:
+    def _do(self, *acts: Callable[[], None]) -> None:
         async def run() -> None:
-            act()
+            for act in acts:
+                act()
 
         self._in_loop(run())
 

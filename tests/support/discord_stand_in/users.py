@@ -12,7 +12,7 @@ from .check_commands import CHAT, MESSAGE
 from .core import Core
 from .files import without_metadata
 from .forms import fill_modal, find_options, read_values
-from .world import DM, Attachment, Channel, Message, User
+from .world import ADMINISTRATOR, DM, Attachment, Channel, Message, User
 
 JSON = dict[str, Any]
 
@@ -132,13 +132,13 @@ class Users(Core):
 
     def texts(self, message: Message) -> str:
         """All that can be read in a message, a line for each piece."""
-        found = [message.content]
+        found: list[str | None] = [message.content]
         for embed in message.embeds:
             found += [embed.get("title"), embed.get("description")]
             found += [text for field in embed.get("fields", []) for text in (field["name"], field["value"])]
             found += [(embed.get("author") or {}).get("name"), (embed.get("footer") or {}).get("text")]
         for each in kinds.walk(message.components):
-            found += [each.get("content"), each.get("placeholder")]
+            found += [each.get("content"), each.get("placeholder"), each.get("name")]
             found += [item.get("description") for item in (each, *each.get("items", []), *each.get("options", []))]
             found += [option["label"] for option in each.get("options", [])]
             found += [each.get("label")] if each["type"] != kinds.BUTTON else []
@@ -199,7 +199,8 @@ class Users(Core):
         assert guild or command.get("dm_permission", True) is not False, f"/{name} is not to be used in DMs"
         if guild and command["default_member_permissions"] is not None:
             needed, member = int(command["default_member_permissions"]), guild.members[user.id]
-            allowed = member.permissions & needed == needed if needed else user.id == guild.owner
+            # "0" is for administrators alone.
+            allowed = member.permissions & ADMINISTRATOR or (needed and member.permissions & needed == needed)
             assert allowed, f"/{name} is hidden from {user.name}, who lacks the permissions"
         return command
 

@@ -44,7 +44,7 @@ class BotDatabase:
             kwargs={"row_factory": dict_row, "autocommit": True, **CONNECT},
             min_size=1,
             max_size=size,
-            timeout=5,
+            timeout=2,  # whoever asked is answered within three seconds
             reconnect_timeout=3,  # then whoever asks anew has it begin anew
             check=AsyncConnectionPool.check_connection,
             open=False,

@@ -125,13 +125,15 @@ class Posting:
     # --- ways ---
 
     async def _by_token(self, request: Request, card: ui.LayoutView, files: Files) -> discord.Message:
-        if not request.token_lives() or request.message_id is None:
+        if not request.token_lives():
             raise Unreachable("the token is dead")
         assert request.token is not None
         webhook = discord.Webhook.partial(request.application_id, request.token, client=self._client)
+        # Where the bot ended before it noted which message its answer is, Discord knows it by this name.
         return await webhook.edit_message(
-            request.message_id, view=card, attachments=_files(files), allowed_mentions=_NOBODY
-        )
+            request.message_id or "@original",  # type: ignore[arg-type]
+            view=card, attachments=_files(files), allowed_mentions=_NOBODY,
+        )  # fmt: skip
 
     async def _by_message(self, request: Request, card: ui.LayoutView, files: Files) -> discord.Message:
         if request.message_id is None or request.channel_id is None or not request.in_guild:

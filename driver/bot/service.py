@@ -25,7 +25,7 @@ from .delivery import Delivery
 from .follow import Follower
 from .intake import Intake, Taken
 from .people import GuildSettings, People
-from .posting import KEPT, Posting, TryLater
+from .posting import KEPT, TOKEN, Posting, TryLater
 from .refusals import Refusal, no_image, not_understood, refusal_of
 from .values import TOKEN_LIFE, Request, SourceRef
 
@@ -113,6 +113,7 @@ class Service:
         """Show the card of a request that was taken. interaction: None after a restart."""
         request, wait = taken.request, wait_of(taken.accepted)
         message: discord.Message | None = None
+        how = TOKEN
         try:
             if interaction is not None:
                 try:
@@ -120,13 +121,15 @@ class Service:
                 except (discord.HTTPException, aiohttp.ClientError, asyncio.TimeoutError) as error:
                     log.warning("not answered", extra={"data": {"request": request.id, "error": str(error)[:200]}})
             if message is None:  # the answer came too late, or its sender has died
-                alone = replace(request, token=None, message_id=None)
+                alone = replace(request, token=None if interaction is not None else request.token, message_id=None)
                 how, message = await self.posting.deliver(alone, lambda to: cards.waiting(request, wait))
                 if how == KEPT or message is None:
                     return  # its result looks for its reader again
             columns: dict[str, Any] = {"message_id": message.id}
             if interaction is None:
-                columns |= {"channel_id": message.channel.id, "token": None}
+                columns["channel_id"] = message.channel.id
+                if how != TOKEN:
+                    columns["token"] = None
             await self.database.update(request.id, **columns)
             self.follower.follow(replace(request, **columns), wait)
             self.delivery.due.set()
@@ -140,8 +143,8 @@ class Service:
         refusal = refusal_of(error)
         if not isinstance(error, (DistilleryError, Refusal, *OUTAGE)):
             log.error("unexpected error", exc_info=error)
-        kept = request is not None
-        if request is not None:
+        kept = request is not None and not isinstance(error, OUTAGE)
+        if request is not None and kept:
             try:
                 await self.database.update(request.id, state="refused", data={"refused": refusal.text[:500]})
             except OUTAGE:

@@ -77,13 +77,6 @@ class Admin(app_commands.Group):
         await self._service.posting.whisper(interaction, cards.refused(refusal, None))
         return False
 
-    async def on_error(self, interaction: discord.Interaction[Any], error: app_commands.AppCommandError) -> None:
-        """Tell what went wrong."""
-        if isinstance(error, app_commands.CheckFailure):
-            return
-        cause = error.original if isinstance(error, app_commands.CommandInvokeError) else error
-        await self._service.refuse(interaction, None, cause)
-
     async def _answer(self, interaction: discord.Interaction[Any], text: str) -> None:
         log.warning("admin", extra={"data": {"user": interaction.user.id, "did": text}})
         await self._service.posting.whisper(interaction, cards.note(text))

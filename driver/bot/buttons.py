@@ -8,7 +8,6 @@ import re
 import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from pathlib import PurePosixPath
 from typing import Any
 
 import discord
@@ -16,9 +15,9 @@ from discord import ui
 
 from ...nodes.command import parse_command
 from ...nodes.values import MAX_SEED
-from ..jobs.output import safe_name
 from . import cards
 from .modals import CommandForm, PictureForm, PromptForm
+from .pictures import RESERVE
 from .posting import TryLater
 from .refusals import AGAIN, COMMAND, PICTURE, POWER_ZERO, PROMPT, Refusal
 from .service import Service
@@ -62,9 +61,7 @@ async def press(
             raise Refusal("This button is of an older message, and what it was for is no longer known.")
         await _check(service, interaction, request, action)
         await handler(service, interaction, request, argument)
-    except asyncio.CancelledError:
-        raise
-    except BaseException as error:
+    except Exception as error:
         await service.refuse(interaction, None, error)
 
 
@@ -153,9 +150,8 @@ async def _original(service: Service, interaction: discord.Interaction[Any], req
     await interaction.response.defer(ephemeral=True, thinking=True)
     seconds = service.config.link_hours * 3600
     png = await asyncio.to_thread(service.store.get_by_hash, str(name))
-    stem = safe_name(PurePosixPath(str(request.data.get("name") or "image")).stem)
-    if len(png) <= interaction.filesize_limit - 65_536:
-        file = f"{stem[:80]}_2x.png"
+    if len(png) <= interaction.filesize_limit - RESERVE:
+        file = f"{request.stem}.png"
         view = cards.file_note(f"The PNG as it was made, {size(len(png))}.", file)
         await service.posting.answer(interaction, view, [(file, png)])
         return

@@ -62,8 +62,7 @@ def _layout(items: Sequence[ui.Item[Any]], colour: int, *below: ui.Item[Any]) ->
 def heading(request: Request) -> str:
     """Return the lines that every card of a request begins with."""
     data = request.data
-    name = plain(str(data.get("name") or request.source.name), 80)
-    lines = [f"### Upscale · {name}"]
+    lines = [f"### Upscale · {plain(request.name, 80)}"]
     if data.get("width"):
         width, height = int(data["width"]), int(data["height"])
         lines.append(f"{width}×{height} → **{2 * width}×{2 * height}**")
@@ -104,6 +103,11 @@ class Wait:
     place: int | None = None
     seconds: float | None = None
     slots: int | None = None
+
+
+def read_wait(place: Mapping[str, Any] | None) -> Wait:
+    """Return the wait that the database foretells; None: nothing is known."""
+    return Wait() if place is None else Wait(place["place"], place["seconds"], place["slots"])
 
 
 def wait_text(wait: Wait) -> str:
@@ -190,7 +194,7 @@ def result(request: Request, made: Finished, files: Sequence[str]) -> ui.LayoutV
         facts.append(f"seed {made.seed}")
     facts.append(seconds(made.seconds))
     to = f"<@{made.mention}> " if made.mention else ""
-    lines = [f"{to}**{plain(str(request.data.get('name') or 'image'), 80)}** · " + " · ".join(facts)]
+    lines = [f"{to}**{plain(request.name, 80)}** · " + " · ".join(facts)]
     if made.why:
         lines.append(f"-# {plain(made.why, 200)}")
     if made.note:

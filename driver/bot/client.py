@@ -145,14 +145,10 @@ class Bot(discord.AutoShardedClient):
         ]
         digest = hashlib.sha256(json.dumps(payload, sort_keys=True, default=str).encode()).hexdigest()
         scope = f"commands:{self.application_id}:{self.config.test_guild or 0}"
-        known = await self.database.value("SELECT data->>'digest' FROM distillery_bot_settings WHERE scope = %s", scope)
-        if known != digest:
+        people = self.service.people
+        if (await people.kept(scope)).get("digest") != digest:
             await self.tree.sync(guild=guild)
-            await self.database.rows(
-                "INSERT INTO distillery_bot_settings (scope, data) VALUES (%s, %s) ON CONFLICT (scope) DO UPDATE SET "
-                "data = EXCLUDED.data",
-                scope, json.dumps({"digest": digest}),
-            )  # fmt: skip
+            await people.keep(scope, {"digest": digest})
 
     async def on_ready(self) -> None:
         """Note that the bot works."""

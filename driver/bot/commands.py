@@ -149,7 +149,7 @@ class Commands:
             if source is None:
                 raise Refusal(no_image().text)
             request = self._service.request_of(interaction, source, "", "one")
-            _, generation = await self._service.intake.fetch(request)
+            generation = await self._service.intake.recall(request)
         except Exception as error:
             refusal = refusal_of(error)
             await self._service.posting.answer(interaction, cards.refused(refusal, None))
@@ -183,7 +183,7 @@ class Commands:
         await self._service.posting.answer(interaction, view)
 
     async def _queue_line(self, request: Request) -> ui.Item[Any]:
-        name = f"**{plain(str(request.data.get('name') or request.source.name), 60)}** <t:{round(request.created.timestamp())}:R>"
+        name = f"**{plain(request.name, 60)}** <t:{round(request.created.timestamp())}:R>"
         if request.state == "kept":
             return cards.line(f"{name}\nIt is done, and could not be sent to you.", "Show it", cards.SHOW, request.id)
         jobs = await self._service.database.jobs(request.id)
@@ -193,15 +193,13 @@ class Commands:
             text = f"{name}\nRunning: {plain(running['stage'] or 'starting', 60)}"
         else:
             place = await self._service.database.place(waiting["job_id"]) if waiting is not None else None
-            wait = cards.Wait(place["place"], place["seconds"], place["slots"]) if place is not None else cards.Wait()
-            text = f"{name}\n{cards.wait_text(wait)}"
+            text = f"{name}\n{cards.wait_text(cards.read_wait(place))}"
         return cards.line(text, "Cancel", cards.CANCEL, request.id)
 
     async def usage(self, interaction: discord.Interaction[Any]) -> None:
         """/usage."""
         await interaction.response.defer(ephemeral=True, thinking=True)
-        roles = [role.id for role in getattr(interaction.user, "roles", ())]
-        tier = self._service.config.tier_of(roles)
+        tier = self._service.tier_of(interaction)
         used = await self._used(interaction)
         if used is None:
             return
@@ -247,7 +245,7 @@ class Commands:
         """/command-infos."""
         lines = ["### /upscale", "An image, and what should differ from how it was made:"]
         for parameter in PARAMETERS:
-            accepts = "auto, or a number from 0 to 1" if parameter.name == "power" else parameter.accepts
+            accepts = parameters.accepts(parameter)
             lines.append(f"**--{parameter.name}** {parameter.meaning}: {accepts}. Default: {parameter.default}")
         lines.append("Each is an option of the command, or all of them one text: `params: --power 0.2 --neg night`.")
         await self._service.posting.whisper(interaction, cards.note("\n".join(lines)))

@@ -172,14 +172,18 @@ class BotDatabase:
                 )
 
     async def update(self, request_id: str, **columns: Any) -> None:
-        """Set columns of a request; ``data`` is merged into what is there."""
+        """Set columns of a request; ``data`` is merged into what is there. One that was deleted stays so."""
         sets, values = [], []
         for name, value in columns.items():
             sets.append(f"{name} = {'data || %s::jsonb' if name == 'data' else '%s'}")
             values.append(json.dumps(value) if name == "data" else value)
         if columns.get("state") in ("delivered", "kept", "refused", "deleted"):
             sets.append("ended = now()")
-        await self.rows(f"UPDATE distillery_bot_requests SET {', '.join(sets)} WHERE id = %s", *values, request_id)
+        await self.rows(
+            f"UPDATE distillery_bot_requests SET {', '.join(sets)} WHERE id = %s AND state <> 'deleted'",
+            *values,
+            request_id,
+        )
 
     async def forget_tokens(self) -> None:
         """Delete the tokens that are of no use any more."""

@@ -8,7 +8,6 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, timezone
-from pathlib import PurePosixPath
 from typing import Any
 
 import discord
@@ -22,13 +21,12 @@ from ..cluster.failures import read_error
 from ..cluster.store import Store
 from ..errors import JobError
 from ..jobs.drift import Drift, best_power, next_power
-from ..jobs.output import safe_name
 from . import cards
 from .config import BotConfig
 from .database import OUTAGE, BotDatabase
 from .intake import Intake
 from .pictures import Fitted, before, drift_of, fit, pixels_or_nothing, sheet
-from .posting import KEPT, Files, Posting, TooLarge, TryLater
+from .posting import KEPT, TOKEN, Files, Posting, TooLarge, TryLater
 from .refusals import failure_text
 from .values import Request, power_of, with_values
 
@@ -91,18 +89,19 @@ class Delivery:
         try:
             await self.deliver(str(row["target"]), str(row["job_id"]))
             await self._database.end_delivery(row["id"])
-        except (TryLater, StoreError) as error:
-            pause = PAUSES[min(len(PAUSES), int(row["attempts"])) - 1]
-            if row["attempts"] >= GIVE_UP:
-                await self._database.update(str(row["target"]), state="kept", delivered_by=KEPT)
-                await self._database.end_delivery(row["id"], f"given up: {error}"[:300])
-            else:
-                await self._database.put_off_delivery(row["id"], pause, str(error))
         except OUTAGE:
             raise
         except Exception as error:
-            log.exception("a delivery failed", extra={"data": {"request": row["target"]}})
-            await self._database.put_off_delivery(row["id"], PAUSES[-1], type(error).__name__)
+            foreseen = isinstance(error, (TryLater, StoreError))
+            if not foreseen:
+                log.exception("a delivery failed", extra={"data": {"request": row["target"]}})
+            reason = str(error) if foreseen else type(error).__name__
+            if row["attempts"] >= GIVE_UP:
+                await self._database.update(str(row["target"]), state="kept", delivered_by=KEPT)
+                await self._database.end_delivery(row["id"], f"given up: {reason}"[:300])
+            else:
+                pause = PAUSES[min(len(PAUSES), int(row["attempts"])) - 1] if foreseen else PAUSES[-1]
+                await self._database.put_off_delivery(row["id"], pause, reason)
 
     async def deliver(self, request_id: str, job_id: str) -> None:
         """Show what has become of a request, as far as there is something to be shown. Raises TryLater, StoreError."""
@@ -183,13 +182,12 @@ class Delivery:
             png = await asyncio.to_thread(self._store.get_by_hash, job["object"])
         except MissingObject as error:
             raise JobError(f"The result is gone: {error}", advice="Upscale once more.") from error
-        stem = safe_name(PurePosixPath(str(request.data.get("name") or "image")).stem)[:80]
         fitted = await asyncio.to_thread(
-            fit, png, f"{stem}_2x", limit, lambda: self._link(job["object"]), self._config.link_hours
+            fit, png, request.stem, limit, lambda: self._link(job["object"]), self._config.link_hours
         )
         files = [(fitted.name, fitted.data)]
         try:
-            source = await asyncio.to_thread(self._store.get_by_hash, f"sources/{request.data['image']}.png")
+            source = await asyncio.to_thread(self._store.get_by_hash, request.picture)
             small = await asyncio.to_thread(before, source)
             if len(small) + len(fitted.data) < max(limit, 8_000_000) and len(small) < limit:
                 files.append(("before.webp", small))
@@ -230,7 +228,7 @@ class Delivery:
         columns: dict[str, Any] = {"state": "kept" if how == KEPT else "delivered", "delivered_by": how}
         if message is not None:
             columns["message_id"] = message.id
-            if how not in ("token",):
+            if how != TOKEN:
                 columns["channel_id"] = message.channel.id
         await self._database.update(request.id, **columns)
 

@@ -92,9 +92,6 @@ class Follower:
         self._tasks: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
 
-    def __len__(self) -> int:
-        return len(self._followed)
-
     def follow(self, request: Request, wait: cards.Wait | None = None) -> None:
         """Follow a request from now on. Its card is there, and shows the wait."""
         followed = Followed(request, wait=wait or cards.Wait(), edited=time.monotonic())
@@ -198,7 +195,7 @@ class Follower:
         for followed in sorted(waiting, key=lambda f: f.edited)[:20]:
             row = await self._database.place(followed.jobs[0])
             if row is not None:
-                followed.wait = cards.Wait(row["place"], row["seconds"], row["slots"])
+                followed.wait = cards.read_wait(row)
 
     # --- what is shown ---
 

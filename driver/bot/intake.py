@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import hashlib
 import io
 import logging
@@ -11,7 +10,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from ...nodes.command import parse_command
@@ -72,8 +71,8 @@ class Intake:
         """
         await self._check_model(request)
         data, name = await self._in_thread(self._picture, request, await self._parent_image(request))
-        known = await self._known(request, data)
-        task = await self._in_thread(self._prepare, request, data, name, known)
+        generation = await self._recall(request, data)
+        task = await self._in_thread(self._prepare, request, data, name, generation)
         await self._in_thread(self._store.put_once, "sources", task.image.png)
         jobs = [(job_of(t, request.user, request.tier), t.job.command) for t in self._tasks(request, task)]
         shown = shown_data(task.image.generation, jobs[0][0].image, task.image.width, task.image.height)
@@ -91,17 +90,16 @@ class Intake:
                 names = ", ".join(f"**{plain(name, 60)}**" for name in near[:3])
                 raise Refusal(f"No machine has the checkpoint {plain(wanted, 80)}. There is {names}.", (COMMAND,))
 
-    async def fetch(self, request: Request) -> tuple[bytes, Generation]:
-        """Return a picture's bytes and what is known of how it was made. Raises DistilleryError."""
+    async def recall(self, request: Request) -> Generation:
+        """Return how a request's picture was made, as far as that is known. Raises DistilleryError."""
         data, _ = await self._in_thread(self._picture, request, await self._parent_image(request))
-        known = await self._known(request, data)
-        return data, known if known is not None else await self._in_thread(recall, data)
+        return await self._recall(request, data)
 
     async def next_job(self, request: Request, number: int, command: str) -> None:
         """Put one more job of a request that tries powers into the queue."""
-        png = await self._in_thread(self._store.get_by_hash, f"sources/{request.data['image']}.png")
+        png = await self._in_thread(self._store.get_by_hash, request.picture)
         task = await self._in_thread(
-            self._prepare, replace(request, command=command, kind="one"), png, self._name(request), None
+            self._prepare, replace(request, command=command, kind="one"), png, request.name, None
         )
         job = replace(task.job, id=job_id(request.id, number), command=command)
         await self._database.submit(
@@ -131,13 +129,13 @@ class Intake:
         parent = await self._database.request(request.source.parent)
         if parent is None or "image" not in parent.data:
             raise _gone()
-        return f"sources/{parent.data['image']}.png"
+        return parent.picture
 
     def _picture(self, request: Request, stored: str | None) -> tuple[bytes, str]:
         """Fetch the picture; returns the bytes of its file and its name."""
         if stored is not None:
             try:
-                return self._store.get_by_hash(stored), self._name(request)
+                return self._store.get_by_hash(stored), request.name
             except MissingObject:
                 raise _gone() from None
         data, name = fetch(request.source.url, self._rules.allow_hosts, self._policy, self._token)
@@ -154,20 +152,17 @@ class Intake:
         source = public_url(request.source.url) if request.source.url else name
         deadline = time.time() + self._config.deadline_hours * 3600
         text = with_values(command, power=0.0) if request.kind == "auto" else command
-        job = dataclasses.replace(task.job, source=source, deadline=deadline, command=text)
+        job = replace(task.job, source=source, deadline=deadline, command=text)
         return replace(task, job=job)
 
-    async def _known(self, request: Request, data: bytes) -> Generation | None:
-        """Return how a picture was made that the bot has sent itself, where its file does not say so any more."""
-        if not (await self._in_thread(recall, data)).empty:
-            return None
+    async def _recall(self, request: Request, data: bytes) -> Generation:
+        """Return what the file says; of a picture that the bot has sent itself and whose file says nothing, what the bot knows."""
+        generation: Generation = await self._in_thread(recall, data)
+        if not generation.empty:
+            return generation
         pixels = await self._in_thread(pixel_hash, data, self._config.max_pixels)
         found = await self._database.recall(hashlib.sha256(data).hexdigest(), pixels, request.source.attachment)
-        return None if found is None else from_dict(found)
-
-    @staticmethod
-    def _name(request: Request) -> str:
-        return str(request.data.get("name") or PurePosixPath(request.source.name).name or "image.png")
+        return generation if found is None else from_dict(found)
 
     async def _in_thread(self, work: Any, *arguments: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)

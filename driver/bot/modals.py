@@ -8,7 +8,7 @@ import discord
 from discord import ui
 
 from ...nodes.command import CommandError, parse_command
-from .parameters import split_auto
+from .parameters import command_of
 from .sources import source_of_attachment
 from .values import Request, with_values
 
@@ -18,14 +18,11 @@ if TYPE_CHECKING:
 
 def typed(text: str, kind: str = "one") -> tuple[str, str, CommandError | None]:
     """Return a typed command without ``--power auto``, the kind of its request, and what is wrong with it."""
-    command, automatic = split_auto(text)
     try:
-        parsed = parse_command(command)
-        if automatic and parsed.power is not None:
-            raise CommandError("--power is given twice; give it once.")
-        return with_values(command), "auto" if automatic else kind, None
+        command, automatic = command_of({"params": text})
     except CommandError as error:
         return text, kind, error
+    return command, "auto" if automatic else kind, None
 
 
 class PictureForm(ui.Modal, title="Upscale an image"):

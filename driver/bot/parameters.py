@@ -19,15 +19,17 @@ MAX_TEXT = 1500
 """Characters of an option that is a text."""
 SUGGESTED = ("auto", "0", "0.1", "0.2", "0.3", "0.4", "0.5", "0.6")
 """Powers that are offered; ``auto`` tries several and keeps the best."""
-COMPLETED = ("power", "model")
-"""Options whose values are offered while one types."""
+
+
+def accepts(parameter: Parameter) -> str:
+    """Return the accepted values in words: here a power can be left to the bot."""
+    return f"{AUTO}, or {parameter.accepts}" if parameter.name == "power" else parameter.accepts
 
 
 def description(parameter: Parameter) -> str:
     """Return the text of an option, of 100 characters at most."""
     most = 100
-    accepts = "auto, or a number from 0 to 1" if parameter.name == "power" else parameter.accepts
-    whole = f"{parameter.meaning}; {accepts}; default {parameter.default}"
+    whole = f"{parameter.meaning}; {accepts(parameter)}; default {parameter.default}"
     brief = f"{parameter.meaning}; default {parameter.default}"
     return whole if len(whole) <= most else shorten(brief, most)
 

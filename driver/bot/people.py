@@ -29,9 +29,8 @@ class GuildSettings:
         return dict(vars(self))
 
 
-def read_settings(data: Mapping[str, Any] | None) -> GuildSettings:
+def read_settings(data: Mapping[str, Any]) -> GuildSettings:
     """Read what was kept; what is not known is as it is by default."""
-    data = data or {}
     buttons, pictures = data.get("buttons"), data.get("pictures")
     return GuildSettings(
         buttons if buttons in BUTTONS else GuildSettings.buttons,
@@ -59,24 +58,27 @@ class People:
         """Return the settings of a guild; those by default outside of one."""
         if guild_id is None:
             return GuildSettings(buttons="owner")
-        return read_settings(
-            await self._database.value("SELECT data FROM distillery_bot_settings WHERE scope = %s", f"guild:{guild_id}")
-        )
+        return read_settings(await self.kept(f"guild:{guild_id}"))
 
     async def change_settings(self, guild_id: int, settings: GuildSettings) -> None:
         """Keep the settings of a guild."""
-        await self._write(f"guild:{guild_id}", settings.as_dict())
+        await self.keep(f"guild:{guild_id}", settings.as_dict())
 
     async def mode(self) -> str:
         """Return whether requests are taken: ``open``, ``paused`` or ``draining``."""
-        data = await self._database.value("SELECT data FROM distillery_bot_settings WHERE scope = 'bot'")
-        return str((data or {}).get("mode", "open"))
+        return str((await self.kept("bot")).get("mode", "open"))
 
     async def set_mode(self, mode: str) -> None:
         """Set what :meth:`mode` returns."""
-        await self._write("bot", {"mode": mode})
+        await self.keep("bot", {"mode": mode})
 
-    async def _write(self, scope: str, data: Mapping[str, Any]) -> None:
+    async def kept(self, scope: str) -> Mapping[str, Any]:
+        """Return what is kept under a name, nothing where nothing is."""
+        data = await self._database.value("SELECT data FROM distillery_bot_settings WHERE scope = %s", scope)
+        return dict(data or {})
+
+    async def keep(self, scope: str, data: Mapping[str, Any]) -> None:
+        """Keep data under a name, in place of what is there."""
         await self._database.rows(
             "INSERT INTO distillery_bot_settings (scope, data) VALUES (%s, %s) "
             "ON CONFLICT (scope) DO UPDATE SET data = EXCLUDED.data",

@@ -87,16 +87,14 @@ class Posting:
             return KEPT, None
 
     async def answer(
-        self, interaction: discord.Interaction[Any], card: ui.LayoutView, files: Files = (), ephemeral: bool = False
+        self, interaction: discord.Interaction[Any], card: ui.LayoutView, files: Files = ()
     ) -> discord.Message | None:
         """Answer an interaction, or edit the answer that it has. Errors of Discord's are raised as they are."""
         if interaction.response.is_done():
             return await interaction.edit_original_response(
                 view=card, attachments=_files(files), allowed_mentions=_NOBODY
             )
-        response = await interaction.response.send_message(
-            view=card, files=_files(files), ephemeral=ephemeral, allowed_mentions=_NOBODY
-        )
+        response = await interaction.response.send_message(view=card, files=_files(files), allowed_mentions=_NOBODY)
         return response.resource if isinstance(response.resource, discord.Message) else None
 
     async def whisper(self, interaction: discord.Interaction[Any], card: ui.LayoutView) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any
@@ -13,13 +13,12 @@ from typing import Any
 import aiohttp
 import discord
 
-from ...nodes.command import CommandError, parse_command
+from ...nodes.command import CommandError
 from ...nodes.errors import DistilleryError
 from ..cluster.store import Store
 from ..cluster.submission import Accepted
-from ..sources.load import Rules
 from . import cards
-from .config import BotConfig
+from .config import BotConfig, Tier
 from .database import OUTAGE, BotDatabase
 from .delivery import Delivery
 from .follow import Follower
@@ -53,7 +52,6 @@ class Service:
     ) -> None:
         self.config, self.database, self.people, self.store = config, database, people, store
         self.intake, self.posting, self.delivery, self.follower = intake, posting, delivery, follower
-        self.rules = Rules(config.allow_hosts, config.max_pixels)
         self._mode: tuple[float, str] = (-1e9, "open")
         self.taking = 0
         """Requests that are being taken."""
@@ -87,9 +85,7 @@ class Service:
             if source is None:
                 raise no_image()
             taken = await self._take(interaction, request, began)
-        except BaseException as error:
-            if isinstance(error, asyncio.CancelledError):
-                raise
+        except Exception as error:
             await self.refuse(interaction, request, error)
             return
         finally:
@@ -196,12 +192,15 @@ class Service:
     async def _hidden(self, interaction: discord.Interaction[Any], source: SourceRef) -> bool:
         """Return True where pictures are shown behind a click. Raises Refusal where they are not shown at all."""
         settings = await self.settings(interaction)
-        adult = bool(getattr(interaction.channel, "nsfw", False)) if interaction.guild_id else True
-        if not adult and hasattr(interaction.channel, "is_nsfw"):
-            adult = interaction.channel.is_nsfw()  # type: ignore[union-attr]
+        restricted: Callable[[], bool] = getattr(interaction.channel, "is_nsfw", lambda: False)
+        adult = interaction.guild_id is None or restricted()
         if settings.pictures == "adult" and not adult:
             raise Refusal("In this server pictures are made in age-restricted channels alone. Use the command in one.")
         return source.spoiler or (settings.pictures == "spoiler" and not adult)
+
+    def tier_of(self, interaction: discord.Interaction[Any]) -> Tier:
+        """Return the tier of the user of an interaction, by the roles in that guild."""
+        return self.config.tier_of([role.id for role in getattr(interaction.user, "roles", ())])
 
     def request_of(
         self,
@@ -213,7 +212,6 @@ class Service:
         data: Mapping[str, Any] | None = None,
     ) -> Request:
         """Return the request that an interaction makes."""
-        roles = [role.id for role in getattr(interaction.user, "roles", ())]
         return Request(
             id=str(interaction.id),
             kind=kind,
@@ -222,7 +220,7 @@ class Service:
             size_limit=interaction.filesize_limit,
             source=source,
             command=command,
-            tier=tier or self.config.tier_of(roles).name,
+            tier=tier or self.tier_of(interaction).name,
             guild_id=interaction.guild_id,
             channel_id=interaction.channel_id,
             in_guild=is_present(interaction),
@@ -242,12 +240,3 @@ def is_present(interaction: discord.Interaction[Any]) -> bool:
 def wait_of(accepted: Accepted) -> cards.Wait:
     """Return what an accepted job's card says of the wait."""
     return cards.Wait(accepted.place, accepted.seconds, accepted.slots)
-
-
-def checked(command: str) -> CommandError | None:
-    """Return what is wrong with a command, None where nothing is."""
-    try:
-        parse_command(command)
-    except CommandError as error:
-        return error
-    return None

@@ -6,11 +6,13 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
+from pathlib import PurePosixPath
 from typing import Any
 
 from ...nodes.command import Command, format_command, parse_command
 from ...nodes.generation import Generation
 from ...nodes.parameters import POWER
+from ..jobs.output import safe_name
 
 TOKEN_LIFE = timedelta(minutes=14, seconds=30)
 """For how long the answer of an interaction is edited by its token, which lives for 15 minutes."""
@@ -81,6 +83,21 @@ class Request:
     def user(self) -> str:
         """The user as the cluster knows it."""
         return f"{USER}{self.user_id}"
+
+    @property
+    def name(self) -> str:
+        """File name of the picture; untrusted input."""
+        return str(self.data.get("name") or self.source.name)
+
+    @property
+    def stem(self) -> str:
+        """Stem of the result's file name."""
+        return f"{safe_name(PurePosixPath(self.name).stem)[:80]}_2x"
+
+    @property
+    def picture(self) -> str:
+        """Name of its picture in the store. Raises KeyError before it was taken."""
+        return f"sources/{self.data['image']}.png"
 
     @property
     def final(self) -> str:

@@ -59,7 +59,8 @@ def prepare(
 ) -> Task:
     """Read or fetch the source, sanitize it, and check that it can be upscaled with that command.
 
-    known: how it was made, where that is known from elsewhere; in place of what the file says. Raises CommandError, SourceError and NoPromptError.
+    known: how it was made, where that was recalled already; None: what the file says is recalled here. Raises CommandError,
+    SourceError and NoPromptError.
     """
     options = options or Options()
     parsed = parse_command(command)

@@ -10,13 +10,15 @@ import pytest
 from bot_scene import png, scene
 from job_images import picture
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
-def there(bot_postgres, tmp_path_factory):
+def there(postgres, tmp_path_factory):
     from cluster_database import new_cluster
     from discord_stand_in import DiscordStandIn
 
-    cluster = new_cluster(bot_postgres, tmp_path_factory.mktemp("bot"))
+    cluster = new_cluster(postgres, tmp_path_factory.mktemp("bot"))
     with DiscordStandIn() as discord_, scene(discord_, cluster) as made:
         yield made
     cluster.database.close()

@@ -11,6 +11,8 @@ from distillery.driver.bot.config import BotConfig, Tier
 from distillery.nodes.command import parse_command
 from distillery.nodes.recall import recall
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def there(discord_, cluster):
@@ -228,6 +230,10 @@ def test_admins_pause_ban_and_drain(discord_, cluster) -> None:
         assert "excluded" in refused and "spam" in refused
         assert "no longer" in admin("ban", user=there.user, lift=True)
         assert "not the id" in admin("ban", guild="x")
+        wrong = there.discord.slash(owner, there.channel, "admin", {"guild": "x"}, subcommand="ban").answered()
+        there.card(wrong)
+        there.result(there.upscale(png(50, shade=9)))
+        assert not wrong.followups  # it is told once
         call = there.upscale(png(1500))
         assert "ends once" in admin("drain")
         assert "restarted" in there.text(there.card(there.upscale(png(50))))

@@ -12,6 +12,8 @@ from cluster_workers import WaitingBackend, WorkerProcess
 from distillery.driver.errors import JobOutOfMemory
 from distillery.nodes.parameters import MINI_NAME
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def there(discord_, cluster):
@@ -20,6 +22,7 @@ def there(discord_, cluster):
 
 
 def delivered_by(there) -> list[str]:
+    there.until(lambda: "waiting" not in there.states())
     return [r["delivered_by"] for r in there.rows("SELECT delivered_by FROM distillery_bot_requests ORDER BY created")]
 
 
@@ -203,17 +206,17 @@ def test_the_bot_is_killed_amid_twenty_jobs(discord_, cluster) -> None:
         assert bot.end() == 0
 
 
-def test_the_database_goes_away_and_comes_back(there, bot_postgres) -> None:
+def test_the_database_goes_away_and_comes_back(there, postgres) -> None:
     call = there.upscale(png(4000))
     card = there.card(call)
-    bot_postgres.stop("immediate")
+    postgres.stop("immediate")
     try:
         refused = there.upscale(png(50, shade=1))
         assert refused.ephemeral and "does not answer" in there.text(there.card(refused))
         pressed = there.press("Cancel", card)
         assert pressed.ephemeral and "does not answer" in there.text(there.card(pressed))
     finally:
-        bot_postgres.start()
+        postgres.start()
     there.result(call, 60)
 
 

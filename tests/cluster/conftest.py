@@ -1,26 +1,11 @@
-"""A real PostgreSQL for the session, an empty database and a folder as store for each test."""
+"""A cluster for each test, on a PostgreSQL of the session's own."""
 
 from __future__ import annotations
-
-from collections.abc import Iterator
 
 import pytest
 
 pytest.importorskip("procrastinate", reason="the extra [cluster] is not installed")
 
-from cluster_database import Cluster, new_cluster
-from postgres import Postgres
+from cluster_fixtures import cluster, postgres
 
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[Postgres]:
-    server = Postgres("fsync = off")
-    yield server
-    server.remove()
-
-
-@pytest.fixture
-def cluster(postgres: Postgres, tmp_path) -> Iterator[Cluster]:
-    made = new_cluster(postgres, tmp_path)
-    yield made
-    made.database.close()
+__all__ = ["cluster", "postgres"]

@@ -80,12 +80,17 @@ class Scene:
         return self.discord.wait(lambda: call.message, timeout, "a card")
 
     def result(self, call: Any, timeout: float = 30) -> Any:
-        """The card of a call once it shows its result."""
+        """The card of a call once it shows its result, and the bot has noted that."""
         card = self.card(call)
-        self.discord.wait(
-            lambda: "Delete" in self.buttons(card) and "Cancel" not in self.buttons(card), timeout, "a result"
-        )
+        shown = lambda: "Delete" in self.buttons(card) and "Cancel" not in self.buttons(card)  # noqa: E731
+        self.discord.wait(shown, timeout, "a result")
+        noted = "SELECT 1 FROM distillery_bot_requests WHERE id = %s AND state = 'delivered'"
+        self.until(lambda: self.rows(noted, self.number(card)), timeout)
         return card
+
+    def number(self, card: Any) -> str:
+        """The id of the request whose card a message is."""
+        return next(iter(self.buttons(card).values())).split(":")[2]
 
     def buttons(self, message: Any) -> dict[str, str]:
         return self.discord.buttons(message)
@@ -130,9 +135,9 @@ class Scene:
 
     def command(self, message: Any) -> str:
         """The command of the request whose card a message is."""
-        number = next(iter(self.buttons(message).values())).split(":")[2]
         (row,) = self.rows(
-            "SELECT COALESCE(data->>'final', command) AS c FROM distillery_bot_requests WHERE id = %s", number
+            "SELECT COALESCE(data->>'final', command) AS c FROM distillery_bot_requests WHERE id = %s",
+            self.number(message),
         )
         return row["c"]
 
